@@ -1,0 +1,6 @@
+//! mosquitto-warden: who may connect to a Mosquitto broker, and what each device may do, from a live database.
+//!
+//! The crate is the plugin that the broker loads (a cdylib that exports three functions), and the library under the
+//! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `policy` and `credential`.
+//!
+
