@@ -3,4 +3,6 @@
 //! The crate is the plugin that the broker loads (a cdylib that exports three functions), and the library under the
 //! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `policy` and `credential`.
 //!
+//! - [`policy`]: may they? Pure values and functions.
 
+pub mod policy;

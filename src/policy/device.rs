@@ -1,0 +1,178 @@
+//! A device, and the credentials by which it proves who it is.
+//!
+//! How a proof is made (a handshake, a password) is not our concern: here, only whether what was proved is good now.
+
+use std::sync::Arc;
+
+use super::decision::Reason;
+use super::role::ClientIdBinding;
+use super::rule::{Attributes, Names};
+
+/// The number of a device's row.
+pub type DeviceId = i64;
+/// The number of a role's row.
+pub type RoleId = i64;
+/// Seconds since 1970-01-01 00:00 UTC. Time is given to the policy; it has no clock.
+pub type UnixSeconds = i64;
+
+/// Whether a device may be here at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceStatus {
+    /// It may.
+    Active,
+    /// Not now; it is expected back, and keeps its subscriptions.
+    Suspended,
+    /// No more.
+    Revoked,
+}
+
+/// How a device proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CredentialKind {
+    /// The common name of its certificate's subject.
+    X509Cn,
+    /// A DNS name of its certificate.
+    X509SanDns,
+    /// A URI of its certificate.
+    X509SanUri,
+    /// A mail address of its certificate.
+    X509SanEmail,
+    /// The SHA-256 of its certificate.
+    X509Sha256,
+    /// The SHA-256 of its certificate's public key.
+    X509SpkiSha256,
+    /// A TLS pre-shared key.
+    Psk,
+    /// A password.
+    Password,
+}
+
+impl CredentialKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::X509Cn,
+        Self::X509SanDns,
+        Self::X509SanUri,
+        Self::X509SanEmail,
+        Self::X509Sha256,
+        Self::X509SpkiSha256,
+        Self::Psk,
+        Self::Password,
+    ];
+
+    /// The word that the database and the command use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X509Cn => "x509_cn",
+            Self::X509SanDns => "x509_san_dns",
+            Self::X509SanUri => "x509_san_uri",
+            Self::X509SanEmail => "x509_san_email",
+            Self::X509Sha256 => "x509_sha256",
+            Self::X509SpkiSha256 => "x509_spki_sha256",
+            Self::Psk => "psk",
+            Self::Password => "password",
+        }
+    }
+
+    /// The kind with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Whether the broker may use the identity as the client's user name (`use_identity_as_username`, or a login).
+    #[must_use]
+    pub const fn names_the_user(self) -> bool {
+        matches!(self, Self::X509Cn | Self::Psk | Self::Password)
+    }
+}
+
+/// One way in which a device proves who it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub kind: CredentialKind,
+    /// What the transport proves: a common name, a PSK identity, …
+    pub identity: Box<str>,
+    /// As it is stored: sealed or hashed. It is opened only for the moment in which it is needed.
+    pub secret: Option<Box<str>>,
+    pub revoked: bool,
+    /// The first second in which it is good.
+    pub not_before: Option<UnixSeconds>,
+    /// The first second in which it is good no more.
+    pub not_after: Option<UnixSeconds>,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential")
+            .field("kind", &self.kind)
+            .field("identity", &self.identity)
+            .field("revoked", &self.revoked)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Credential {
+    /// Whether it is good at this time.
+    pub fn good(&self, now: UnixSeconds) -> Result<(), Reason> {
+        if self.revoked {
+            Err(Reason::CredentialRevoked)
+        } else if self.not_before.is_some_and(|start| now < start) {
+            Err(Reason::NotYetValid)
+        } else if self.not_after.is_some_and(|end| now >= end) {
+            Err(Reason::Expired)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A thing in the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub id: DeviceId,
+    /// Unique; stands for `%u` in topics.
+    pub name: Box<str>,
+    pub status: DeviceStatus,
+    /// The client ids that it may use, beside what its roles ask for.
+    pub client_id: ClientIdBinding,
+    pub attributes: Attributes,
+    pub credentials: Box<[Credential]>,
+    pub roles: Box<[RoleId]>,
+    /// Why its row cannot be read, if it cannot: then it is refused.
+    pub unreadable: Option<Box<str>>,
+}
+
+impl Device {
+    /// Whether it may be here, whatever its credential.
+    pub fn present(&self) -> Result<(), Reason> {
+        match (&self.unreadable, self.status) {
+            (Some(_), _) => Err(Reason::UnreadableDevice),
+            (None, DeviceStatus::Active) => Ok(()),
+            (None, DeviceStatus::Suspended) => Err(Reason::DeviceSuspended),
+            (None, DeviceStatus::Revoked) => Err(Reason::DeviceRevoked),
+        }
+    }
+
+    /// Its credential of this kind with this identity.
+    #[must_use]
+    pub fn credential(&self, kind: CredentialKind, identity: &str) -> Option<&Credential> {
+        self.credentials.iter().find(|credential| credential.kind == kind && &*credential.identity == identity)
+    }
+
+    /// The user names under which the broker may know its sessions: its own name, and the identities that name a user.
+    pub fn user_names(&self) -> impl Iterator<Item = &str> {
+        let identities = self.credentials.iter().filter(|credential| credential.kind.names_the_user());
+        std::iter::once(&*self.name).chain(identities.map(|credential| &*credential.identity))
+    }
+
+    /// What the placeholders of its topics stand for.
+    #[must_use]
+    pub fn names<'a>(&'a self, client_id: Option<&'a str>) -> Names<'a> {
+        Names { device: &self.name, client_id, attributes: &self.attributes }
+    }
+}
+
+/// A device shared between snapshots.
+pub type SharedDevice = Arc<Device>;

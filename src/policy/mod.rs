@@ -1,0 +1,17 @@
+//! May they? Questions and rules in, verdicts out.
+//!
+//! Everything here is a plain value: no C, no SQL, no threads, no clock, no log. Whoever asks brings what was proved of
+//! who the device is, and the time.
+#![forbid(unsafe_code)]
+
+mod client_id;
+pub mod decision;
+pub mod device;
+pub mod explain;
+pub mod leaving;
+mod placeholder;
+pub mod role;
+pub mod rule;
+pub mod snapshot;
+pub mod topic;
+mod trie;

@@ -1,0 +1,328 @@
+//! One committed version of the whole policy, in memory and immutable.
+//!
+//! The next version shares all that did not change with this one, so that one changed row costs the same in a fleet of
+//! ten and of a million. Where versions come from is not our concern.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use imbl::GenericHashMap;
+use imbl::shared_ptr::DefaultSharedPtr;
+
+use super::decision::{Question, Reason, Verdict};
+use super::device::{CredentialKind, Device, DeviceId, RoleId, SharedDevice, UnixSeconds};
+use super::role::{Role, judge};
+
+type Map<K, V> = GenericHashMap<K, V, foldhash::quality::RandomState, DefaultSharedPtr>;
+
+/// What is known of who a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof<'a> {
+    /// The transport proved this identity.
+    Identity(CredentialKind, &'a str),
+    /// The broker knows the client by this name; which credential it showed is not known (any more).
+    UserName(&'a str),
+}
+
+/// Why somebody is refused, and which device it is if it is one of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'s> {
+    pub reason: Reason,
+    pub device: Option<&'s SharedDevice>,
+}
+
+/// The whole policy.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    revision: i64,
+    devices: Map<DeviceId, SharedDevice>,
+    names: Map<ByName, ()>,
+    identities: Map<ByIdentity, ()>,
+    roles: Map<RoleId, Arc<Role>>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("revision", &self.revision)
+            .field("devices", &self.devices.len())
+            .field("roles", &self.roles.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// The number of the database's version that this is.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// How many devices there are.
+    #[must_use]
+    pub fn device_count(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// How many roles there are.
+    #[must_use]
+    pub fn role_count(&self) -> usize {
+        self.roles.len()
+    }
+
+    /// The device with this number.
+    #[must_use]
+    pub fn device(&self, id: DeviceId) -> Option<&SharedDevice> {
+        self.devices.get(&id)
+    }
+
+    /// The device with this name.
+    #[must_use]
+    pub fn device_named(&self, name: &str) -> Option<&SharedDevice> {
+        self.names.get_key_value(&Name(name)).map(|(entry, ())| &entry.0)
+    }
+
+    /// The device that has this identity, good or not.
+    #[must_use]
+    pub fn owner(&self, kind: CredentialKind, identity: &str) -> Option<&SharedDevice> {
+        self.identities.get_key_value(&Identity { kind, identity }).map(|(entry, ())| &entry.device)
+    }
+
+    /// Every device, in no order.
+    pub fn devices(&self) -> impl Iterator<Item = &SharedDevice> {
+        self.devices.values()
+    }
+
+    /// The role with this number.
+    #[must_use]
+    pub fn role(&self, id: RoleId) -> Option<&Arc<Role>> {
+        self.roles.get(&id)
+    }
+
+    /// Every role, in no order.
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        self.roles.values()
+    }
+
+    /// The roles of a device.
+    pub fn roles_of<'s>(&'s self, device: &'s Device) -> impl Iterator<Item = &'s Role> + Clone {
+        device.roles.iter().filter_map(|id| self.roles.get(id)).map(|role| &**role)
+    }
+
+    /// The device that has this identity, and whether both are good now.
+    ///
+    /// This is the one question that every gate asks.
+    pub fn present(&self, proof: Proof<'_>, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
+        match proof {
+            Proof::Identity(kind, identity) => self.present_by_identity(kind, identity, now),
+            Proof::UserName(name) => self.present_by_user_name(name, now),
+        }
+    }
+
+    /// As [`Self::present`], and whether the device may use this client id.
+    pub fn admit(
+        &self,
+        proof: Proof<'_>,
+        client_id: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<&SharedDevice, Refusal<'_>> {
+        let device = self.present(proof, now)?;
+        let names = device.names(client_id);
+        let bound = device.client_id.admits(client_id, &names)
+            && self.roles_of(device).all(|role| role.client_id().admits(client_id, &names));
+        if bound { Ok(device) } else { Err(Refusal { reason: Reason::ClientIdMismatch, device: Some(device) }) }
+    }
+
+    /// Whether a device may do this. Whether it may be here is a question of its own: [`Self::admit`].
+    pub fn judge(&self, device: &Device, client_id: Option<&str>, question: &Question<'_>) -> Verdict {
+        judge(self.roles_of(device), &device.names(client_id), question)
+    }
+
+    fn present_by_identity(
+        &self,
+        kind: CredentialKind,
+        identity: &str,
+        now: UnixSeconds,
+    ) -> Result<&SharedDevice, Refusal<'_>> {
+        let Some(device) = self.owner(kind, identity) else {
+            return Err(Refusal { reason: Reason::UnknownIdentity, device: None });
+        };
+        let refuse = |reason| Refusal { reason, device: Some(device) };
+        device.present().map_err(refuse)?;
+        match device.credential(kind, identity) {
+            Some(credential) => credential.good(now).map_err(refuse)?,
+            None => return Err(refuse(Reason::UnknownIdentity)),
+        }
+        Ok(device)
+    }
+
+    /// Any credential that gives the client this user name is enough, and one is needed.
+    fn present_by_user_name(&self, name: &str, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
+        const KINDS: [CredentialKind; 3] = [CredentialKind::X509Cn, CredentialKind::Psk, CredentialKind::Password];
+        let by_identity = KINDS.iter().filter_map(|&kind| self.owner(kind, name));
+        let mut owners = self.device_named(name).into_iter().chain(by_identity);
+        let Some(device) = owners.next() else {
+            return Err(Refusal { reason: Reason::UnknownIdentity, device: None });
+        };
+        let refuse = |reason| Refusal { reason, device: Some(device) };
+        // The database forbids it; if it happened nonetheless, neither may act as the other.
+        if owners.any(|other| other.id != device.id) {
+            return Err(refuse(Reason::AmbiguousIdentity));
+        }
+        device.present().map_err(refuse)?;
+        let named = &*device.name == name;
+        let mut reason = Reason::UnknownIdentity;
+        for credential in &device.credentials {
+            // Under its own name a device may be here by any credential: the plugin named the user.
+            if named || (credential.kind.names_the_user() && &*credential.identity == name) {
+                match credential.good(now) {
+                    Ok(()) => return Ok(device),
+                    Err(why) => reason = why,
+                }
+            }
+        }
+        Err(refuse(reason))
+    }
+
+    /// The next version: this one with these devices and roles put in the place of their former selves, or taken out.
+    #[must_use]
+    pub fn next(
+        &self,
+        revision: i64,
+        devices: impl IntoIterator<Item = (DeviceId, Option<Device>)>,
+        roles: impl IntoIterator<Item = (RoleId, Option<Role>)>,
+    ) -> Self {
+        let mut next = self.clone();
+        next.revision = revision;
+        for (id, role) in roles {
+            match role {
+                Some(role) => next.roles.insert(id, Arc::new(role)),
+                None => next.roles.remove(&id),
+            };
+        }
+        // First all go, then all come: within one commit a name or an identity may pass from one device to another.
+        let devices: Vec<_> = devices.into_iter().collect();
+        for (id, _) in &devices {
+            next.take_out(*id);
+        }
+        for (_, device) in devices {
+            if let Some(device) = device {
+                next.put_in(device);
+            }
+        }
+        next
+    }
+
+    fn take_out(&mut self, id: DeviceId) {
+        let Some(device) = self.devices.remove(&id) else { return };
+        if self.device_named(&device.name).is_some_and(|owner| owner.id == id) {
+            self.names.remove(&Name(&device.name));
+        }
+        for credential in &device.credentials {
+            let key = Identity { kind: credential.kind, identity: &credential.identity };
+            if self.owner(key.kind, key.identity).is_some_and(|owner| owner.id == id) {
+                self.identities.remove(&key);
+            }
+        }
+    }
+
+    fn put_in(&mut self, mut device: Device) {
+        if let Some(clash) = self.clash(&device) {
+            device.unreadable.get_or_insert(clash);
+        }
+        let device = Arc::new(device);
+        if self.device_named(&device.name).is_none() {
+            self.names.insert(ByName(Arc::clone(&device)), ());
+        }
+        for (index, credential) in device.credentials.iter().enumerate() {
+            if self.owner(credential.kind, &credential.identity).is_none() {
+                self.identities.insert(ByIdentity { device: Arc::clone(&device), index }, ());
+            }
+        }
+        self.devices.insert(device.id, device);
+    }
+
+    /// What this device claims that is another's already. The database forbids it; a damaged one may not.
+    fn clash(&self, device: &Device) -> Option<Box<str>> {
+        if let Some(other) = self.device_named(&device.name) {
+            return Some(format!("its name is also that of device number {}", other.id).into());
+        }
+        device
+            .credentials
+            .iter()
+            .find(|credential| self.owner(credential.kind, &credential.identity).is_some())
+            .map(|credential| format!("its identity `{}` is also another device's", credential.identity).into())
+    }
+}
+
+/// A device, found by its name.
+#[derive(Clone)]
+struct ByName(SharedDevice);
+
+#[derive(Hash)]
+struct Name<'a>(&'a str);
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Name(&self.0.name).hash(state);
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+impl equivalent::Equivalent<ByName> for Name<'_> {
+    fn equivalent(&self, key: &ByName) -> bool {
+        *self.0 == *key.0.name
+    }
+}
+
+/// A device, found by one of its credentials.
+#[derive(Clone)]
+struct ByIdentity {
+    device: SharedDevice,
+    index: usize,
+}
+
+#[derive(Hash, PartialEq, Eq)]
+struct Identity<'a> {
+    kind: CredentialKind,
+    identity: &'a str,
+}
+
+impl ByIdentity {
+    fn key(&self) -> Option<Identity<'_>> {
+        let credential = self.device.credentials.get(self.index)?;
+        Some(Identity { kind: credential.kind, identity: &credential.identity })
+    }
+}
+
+impl Hash for ByIdentity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if let Some(key) = self.key() {
+            key.hash(state);
+        }
+    }
+}
+
+impl PartialEq for ByIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for ByIdentity {}
+
+impl equivalent::Equivalent<ByIdentity> for Identity<'_> {
+    fn equivalent(&self, entry: &ByIdentity) -> bool {
+        entry.key().is_some_and(|key| key == *self)
+    }
+}
+
+#[cfg(test)]
+mod tests;
