@@ -4,5 +4,9 @@
 //! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `policy` and `credential`.
 //!
 //! - [`policy`]: may they? Pure values and functions.
+//! - [`credential`]: are they who they say? Bytes in, answer out.
 
+pub mod credential;
+pub mod key_file;
 pub mod policy;
+pub mod system_user;

@@ -1,0 +1,8 @@
+//! Are they who they say? One file per kind of proof.
+//!
+//! Bytes go in, an answer comes out. Nothing here knows the clock, the disk or the rest of the house.
+#![forbid(unsafe_code)]
+
+pub mod certificate;
+mod hex;
+pub mod psk;
