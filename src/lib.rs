@@ -3,10 +3,12 @@
 //! The crate is the plugin that the broker loads (a cdylib that exports three functions), and the library under the
 //! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `policy` and `credential`.
 //!
+//! - [`store`]: where policy is written down: SQLite today.
 //! - [`policy`]: may they? Pure values and functions.
 //! - [`credential`]: are they who they say? Bytes in, answer out.
 
 pub mod credential;
 pub mod key_file;
 pub mod policy;
+pub mod store;
 pub mod system_user;

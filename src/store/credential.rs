@@ -1,0 +1,221 @@
+//! Credentials: added, listed, revoked, removed. Secrets come in their stored form and never go out again.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sqlx::SqliteConnection;
+
+use super::{Noun, Store, StoreError, device};
+
+/// The kinds of credentials that this version can add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    X509Cn,
+    Psk,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X509Cn, Self::Psk];
+
+    /// The word that the database uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X509Cn => "x509_cn",
+            Self::Psk => "psk",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no kind of credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind of credential `{0}`; there are `x509_cn` and `psk`")]
+pub struct UnknownKind(String);
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(word: &str) -> Result<Self, UnknownKind> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| UnknownKind(word.to_owned()))
+    }
+}
+
+/// A pre-shared key in its stored form.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedPsk {
+    pub sealed: String,
+    /// By which the database knows a key that is already in use.
+    pub digest: String,
+}
+
+impl fmt::Debug for SealedPsk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealedPsk(..)")
+    }
+}
+
+/// What a new credential consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    X509Cn,
+    Psk(SealedPsk),
+}
+
+impl Proof {
+    /// What kind of credential it makes.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::X509Cn => Kind::X509Cn,
+            Self::Psk(_) => Kind::Psk,
+        }
+    }
+}
+
+/// A credential to be added.
+#[derive(Debug, Clone)]
+pub struct NewCredential {
+    pub identity: String,
+    pub proof: Proof,
+    /// RFC 3339.
+    pub not_before: Option<String>,
+    /// RFC 3339.
+    pub not_after: Option<String>,
+}
+
+/// The row of a credential, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Credential {
+    pub device: String,
+    pub kind: String,
+    pub identity: String,
+    pub status: String,
+    pub not_before: Option<String>,
+    pub not_after: Option<String>,
+    pub created_at: String,
+}
+
+impl Store {
+    /// Adds a credential to a device.
+    pub async fn add_credential(&mut self, device: &str, new: &NewCredential) -> Result<Credential, StoreError> {
+        let mut tx = self.begin().await?;
+        let device_id = device::require(&mut tx, device).await?;
+        insert(&mut tx, device_id, new).await?;
+        let all = of_device(&mut tx, device_id).await?;
+        let kind = new.proof.kind();
+        let added = all.into_iter().find(|it| it.kind == kind.as_str() && it.identity == new.identity);
+        tx.commit().await?;
+        added.ok_or_else(|| StoreError::not_found(Noun::Credential, &new.identity))
+    }
+
+    /// The credentials of a device, or of all.
+    pub async fn credentials(&mut self, device: Option<&str>) -> Result<Vec<Credential>, StoreError> {
+        let mut tx = self.begin_read().await?;
+        if let Some(name) = device {
+            let id = device::require(&mut tx, name).await?;
+            return of_device(&mut tx, id).await;
+        }
+        let query = "SELECT devices.name AS device, kind, identity, credentials.status, not_before, not_after,
+                            credentials.created_at
+                     FROM credentials JOIN devices ON devices.id = device_id ORDER BY devices.name, kind, identity";
+        Ok(sqlx::query_as(query).fetch_all(&mut *tx).await?)
+    }
+
+    /// Revokes a credential, and says which, and whether it was still active.
+    ///
+    /// Without an identity it is the only one of its kind that the device has.
+    pub async fn revoke_credential(
+        &mut self,
+        device: &str,
+        kind: Kind,
+        identity: Option<&str>,
+    ) -> Result<(String, bool), StoreError> {
+        let mut tx = self.begin().await?;
+        let (id, identity) = find(&mut tx, device, kind, identity).await?;
+        let query = sqlx::query("UPDATE credentials SET status = 'revoked' WHERE id = ? AND status <> 'revoked'");
+        let changed = query.bind(id).execute(&mut *tx).await?.rows_affected() > 0;
+        tx.commit().await?;
+        Ok((identity, changed))
+    }
+
+    /// The identity of a credential, found as for [`revoke_credential`](Self::revoke_credential).
+    pub async fn find_credential(
+        &mut self,
+        device: &str,
+        kind: Kind,
+        identity: Option<&str>,
+    ) -> Result<String, StoreError> {
+        Ok(find(&mut *self.begin_read().await?, device, kind, identity).await?.1)
+    }
+
+    /// Removes a credential.
+    pub async fn remove_credential(&mut self, device: &str, kind: Kind, identity: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let (id, _) = find(&mut tx, device, kind, Some(identity)).await?;
+        sqlx::query("DELETE FROM credentials WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    device_id: i64,
+    new: &NewCredential,
+) -> Result<(), StoreError> {
+    let (secret, digest) = match &new.proof {
+        Proof::X509Cn => (None, None),
+        Proof::Psk(psk) => (Some(&psk.sealed), Some(&psk.digest)),
+    };
+    sqlx::query(
+        "INSERT INTO credentials (device_id, kind, identity, secret, secret_digest, not_before, not_after)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(device_id)
+    .bind(new.proof.kind().as_str())
+    .bind(&new.identity)
+    .bind(secret)
+    .bind(digest)
+    .bind(&new.not_before)
+    .bind(&new.not_after)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn of_device(connection: &mut SqliteConnection, id: i64) -> Result<Vec<Credential>, StoreError> {
+    let query = "SELECT devices.name AS device, kind, identity, credentials.status, not_before, not_after,
+                        credentials.created_at
+                 FROM credentials JOIN devices ON devices.id = device_id WHERE device_id = ? ORDER BY kind, identity";
+    Ok(sqlx::query_as(query).bind(id).fetch_all(connection).await?)
+}
+
+async fn find(
+    connection: &mut SqliteConnection,
+    device: &str,
+    kind: Kind,
+    identity: Option<&str>,
+) -> Result<(i64, String), StoreError> {
+    let device_id = device::require(connection, device).await?;
+    let query = "SELECT id, identity FROM credentials WHERE device_id = ?1 AND kind = ?2
+                 AND (?3 IS NULL OR identity = ?3) ORDER BY identity";
+    let mut found: Vec<(i64, String)> =
+        sqlx::query_as(query).bind(device_id).bind(kind.as_str()).bind(identity).fetch_all(connection).await?;
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            let identities = found.iter().chain([&last]).map(|(_, identity)| format!("`{identity}`"));
+            let identities = identities.collect::<Vec<_>>().join(", ");
+            Err(StoreError::Ambiguous(format!("`{device}` has several credentials of kind {kind}: {identities}")))
+        }
+        (None, _) => {
+            let name = format!("{kind} {}", identity.unwrap_or("(any)"));
+            Err(StoreError::not_found(Noun::Credential, &name))
+        }
+    }
+}

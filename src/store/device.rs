@@ -1,0 +1,261 @@
+//! Devices: added, shown, changed, removed. A device is added with its credentials and roles, or not at all.
+
+use std::collections::BTreeMap;
+
+use sqlx::SqliteConnection;
+
+use super::credential::{Credential, NewCredential};
+use super::{Noun, Store, StoreError, credential, role, sqlite};
+use crate::policy::snapshot::Snapshot;
+
+/// What may become of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Active,
+    Suspended,
+    Revoked,
+}
+
+impl Status {
+    /// The word that the database uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A device to be added, with all that belongs to it.
+#[derive(Debug, Clone, Default)]
+pub struct NewDevice {
+    pub name: String,
+    pub client_id: Option<String>,
+    pub attributes: BTreeMap<String, String>,
+    pub credentials: Vec<NewCredential>,
+    pub roles: Vec<String>,
+}
+
+/// The row of a device.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Device {
+    pub id: i64,
+    pub name: String,
+    pub status: String,
+    pub status_reason: Option<String>,
+    pub client_id: Option<String>,
+    /// JSON, as it stands in the database.
+    pub attributes: String,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+/// A device with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRecord {
+    pub device: Device,
+    pub credentials: Vec<Credential>,
+    /// Names, in their order.
+    pub roles: Vec<String>,
+}
+
+/// A device in a list.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct DeviceSummary {
+    pub name: String,
+    pub status: String,
+    /// Kinds, with a comma between them.
+    pub credentials: String,
+    /// Names, with a comma between them.
+    pub roles: String,
+    pub updated_at: String,
+}
+
+/// Which devices to list: those that fit all that is given.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceFilter {
+    pub status: Option<Status>,
+    pub role: Option<String>,
+    /// With `*` and `?`, as in a shell.
+    pub name: Option<String>,
+}
+
+/// What to change about a device; what is not mentioned stays.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceChange {
+    pub name: Option<String>,
+    /// `Some(None)` takes the binding off.
+    pub client_id: Option<Option<String>>,
+    pub attributes: BTreeMap<String, String>,
+    pub attributes_removed: Vec<String>,
+}
+
+impl Store {
+    /// Adds a device with its credentials and roles. `false` beside it if there was one of this name, which is kept as
+    /// it is where that is asked for and otherwise an error.
+    pub async fn add_device(
+        &mut self,
+        new: &NewDevice,
+        keep_existing: bool,
+    ) -> Result<(DeviceRecord, bool), StoreError> {
+        let mut tx = self.begin().await?;
+        if id(&mut tx, &new.name).await?.is_some() {
+            if keep_existing {
+                return Ok((record(&mut tx, &new.name).await?, false));
+            }
+            return Err(StoreError::AlreadyExists { noun: Noun::Device, name: new.name.clone() });
+        }
+        let id = sqlx::query("INSERT INTO devices (name, client_id, attributes) VALUES (?, ?, ?)")
+            .bind(&new.name)
+            .bind(&new.client_id)
+            .bind(to_json(&new.attributes))
+            .execute(&mut *tx)
+            .await?
+            .last_insert_rowid();
+        for credential in &new.credentials {
+            credential::insert(&mut tx, id, credential).await?;
+        }
+        for role in &new.roles {
+            let role = role::require(&mut tx, role).await?;
+            role::insert_grant(&mut tx, id, role).await?;
+        }
+        let added = record(&mut tx, &new.name).await?;
+        tx.commit().await?;
+        Ok((added, true))
+    }
+
+    /// A device with its credentials and roles.
+    pub async fn device(&mut self, name: &str) -> Result<DeviceRecord, StoreError> {
+        record(&mut *self.begin_read().await?, name).await
+    }
+
+    /// The policy as far as it concerns one device: its row, its credentials and its roles.
+    pub async fn policy_of(&mut self, name: &str) -> Result<Snapshot, StoreError> {
+        let mut tx = self.begin_read().await?;
+        let id = require(&mut tx, name).await?;
+        let devices = sqlite::devices(&mut tx, Some(&[id])).await?;
+        let granted: Vec<_> = devices.iter().flat_map(|device| device.roles.iter().copied()).collect();
+        let roles = sqlite::roles(&mut tx, Some(&granted)).await?;
+        Ok(Snapshot::default().next(
+            0,
+            devices.into_iter().map(|device| (device.id, Some(device))),
+            roles.into_iter().map(|role| (role.id(), Some(role))),
+        ))
+    }
+
+    /// The devices that fit, in the order of their names.
+    pub async fn devices(&mut self, filter: &DeviceFilter) -> Result<Vec<DeviceSummary>, StoreError> {
+        let mut tx = self.begin_read().await?;
+        if let Some(name) = &filter.role {
+            role::require(&mut tx, name).await?;
+        }
+        let devices = sqlx::query_as(
+            "SELECT name, status, updated_at,
+                    coalesce((SELECT group_concat(kind, ', ') FROM
+                              (SELECT kind FROM credentials WHERE device_id = devices.id AND status = 'active'
+                               ORDER BY kind)), '') AS credentials,
+                    coalesce((SELECT group_concat(name, ', ') FROM
+                              (SELECT roles.name AS name FROM device_roles JOIN roles ON roles.id = role_id
+                               WHERE device_id = devices.id ORDER BY roles.name)), '') AS roles
+             FROM devices
+             WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR name GLOB ?2)
+               AND (?3 IS NULL OR id IN (SELECT device_id FROM device_roles JOIN roles ON roles.id = role_id
+                                         WHERE roles.name = ?3))
+             ORDER BY name",
+        )
+        .bind(filter.status.map(Status::as_str))
+        .bind(&filter.name)
+        .bind(&filter.role)
+        .fetch_all(&mut *tx)
+        .await?;
+        Ok(devices)
+    }
+
+    /// Changes what is said and leaves the rest.
+    pub async fn set_device(&mut self, name: &str, change: &DeviceChange) -> Result<DeviceRecord, StoreError> {
+        let mut tx = self.begin().await?;
+        let id = require(&mut tx, name).await?;
+        if let Some(client_id) = &change.client_id {
+            let query = sqlx::query("UPDATE devices SET client_id = ? WHERE id = ?");
+            query.bind(client_id).bind(id).execute(&mut *tx).await?;
+        }
+        let removed = change.attributes_removed.iter().map(|attribute| (attribute, None));
+        let changed = change.attributes.iter().map(|(attribute, value)| (attribute, Some(value)));
+        // As RFC 7396 has it: a member that is null goes, every other one is set.
+        let patch: serde_json::Map<_, _> =
+            removed.chain(changed).map(|(name, value)| (name.clone(), serde_json::json!(value))).collect();
+        if !patch.is_empty() {
+            let query = sqlx::query("UPDATE devices SET attributes = json_patch(attributes, ?) WHERE id = ?");
+            query.bind(serde_json::Value::Object(patch).to_string()).bind(id).execute(&mut *tx).await?;
+        }
+        if let Some(new_name) = &change.name {
+            let query = sqlx::query("UPDATE devices SET name = ? WHERE id = ?");
+            query.bind(new_name).bind(id).execute(&mut *tx).await?;
+        }
+        let record = record(&mut tx, change.name.as_deref().unwrap_or(name)).await?;
+        tx.commit().await?;
+        Ok(record)
+    }
+
+    /// Gives a device this status. `false` if it had it already; then its reason stays, unless a new one is given.
+    pub async fn set_status(&mut self, name: &str, status: Status, reason: Option<&str>) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let id = require(&mut tx, name).await?;
+        let query = sqlx::query("UPDATE devices SET status = ?1, status_reason = ?2 WHERE id = ?3 AND status <> ?1");
+        let changed = query.bind(status.as_str()).bind(reason).bind(id).execute(&mut *tx).await?.rows_affected() > 0;
+        if !changed && reason.is_some() {
+            let query = sqlx::query("UPDATE devices SET status_reason = ? WHERE id = ?");
+            query.bind(reason).bind(id).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Removes a device with its credentials.
+    pub async fn remove_device(&mut self, name: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let id = require(&mut tx, name).await?;
+        sqlx::query("DELETE FROM devices WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+async fn record(connection: &mut SqliteConnection, name: &str) -> Result<DeviceRecord, StoreError> {
+    let id = require(connection, name).await?;
+    let device = sqlx::query_as("SELECT * FROM devices WHERE id = ?").bind(id).fetch_one(&mut *connection).await?;
+    let roles = sqlx::query_scalar(
+        "SELECT roles.name FROM device_roles JOIN roles ON roles.id = role_id WHERE device_id = ? ORDER BY roles.name",
+    )
+    .bind(id)
+    .fetch_all(&mut *connection)
+    .await?;
+    Ok(DeviceRecord { device, credentials: credential::of_device(connection, id).await?, roles })
+}
+
+async fn id(connection: &mut SqliteConnection, name: &str) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT id FROM devices WHERE name = ?").bind(name).fetch_optional(connection).await?)
+}
+
+/// The id of this device, or an error that names the most similar one.
+pub(super) async fn require(connection: &mut SqliteConnection, name: &str) -> Result<i64, StoreError> {
+    if let Some(id) = id(connection, name).await? {
+        return Ok(id);
+    }
+    // Enough for a guess, and no long wait in a large fleet.
+    let query = "SELECT name FROM devices ORDER BY abs(length(name) - length(?)) LIMIT 20000";
+    let names: Vec<String> = sqlx::query_scalar(query).bind(name).fetch_all(connection).await?;
+    Err(StoreError::NotFound { noun: Noun::Device, name: name.to_owned(), nearest: nearest(name, names) })
+}
+
+/// The most similar of these names, if one is similar at all.
+pub(super) fn nearest(name: &str, names: Vec<String>) -> Option<String> {
+    let distance = |known: String| (strsim::damerau_levenshtein(name, &known), known);
+    let (distance, nearest) = names.into_iter().map(distance).min()?;
+    (distance * 3 <= nearest.chars().count()).then_some(nearest)
+}
+
+fn to_json(attributes: &BTreeMap<String, String>) -> String {
+    serde_json::json!(attributes).to_string()
+}

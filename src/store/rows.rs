@@ -1,0 +1,281 @@
+//! Rows become policy values.
+//!
+//! A row that makes no sense makes its own device or role unreadable, which refuses it; it never stops the reading of
+//! others. This is the only place that knows how a value is written in the database.
+
+use sqlx::{ColumnIndex, Database, Decode, Row, Type};
+
+use crate::policy::decision::RuleId;
+use crate::policy::device::{Credential, CredentialKind, Device, DeviceId, DeviceStatus, RoleId, UnixSeconds};
+use crate::policy::role::{ClientIdBinding, Role, RuleRow, UnreadableRule};
+use crate::policy::rule::{Actions, Attributes, ClientIdPattern, Effect, Rule, RuleTopic};
+
+/// What is wrong with a row, in words for the operator.
+pub(super) type Fault = Box<str>;
+
+/// A device in the making: its own row, to which its credentials and roles come.
+pub(super) struct DeviceDraft {
+    pub(super) id: DeviceId,
+    name: Box<str>,
+    status: DeviceStatus,
+    client_id: ClientIdBinding,
+    attributes: Attributes,
+    credentials: Vec<Credential>,
+    roles: Vec<RoleId>,
+    unreadable: Option<Fault>,
+}
+
+impl DeviceDraft {
+    /// From a row of `id, name, status, client_id, attributes`.
+    pub(super) fn from_row<R: Row>(row: &R) -> Result<Self, sqlx::Error>
+    where
+        Columns: Readable<R>,
+    {
+        let mut unreadable = None;
+        let mut fault = |why: Fault| {
+            unreadable.get_or_insert(why);
+        };
+        let id = row_number(row, "id")?;
+        let name = Columns::text(row, "name").and_then(required("name")).unwrap_or_else(|why| {
+            fault(why);
+            // No name can be looked up that holds a NUL, so this one is nobody's.
+            format!("\0unreadable-{id}").into()
+        });
+        let status = Columns::text(row, "status")
+            .and_then(required("status"))
+            .and_then(|word| status(&word))
+            .unwrap_or_else(|why| {
+                fault(why);
+                DeviceStatus::Revoked
+            });
+        let attributes = Columns::text(row, "attributes").and_then(attributes).unwrap_or_else(|why| {
+            fault(why);
+            Attributes::default()
+        });
+        let client_id = client_id(row);
+        if matches!(client_id, ClientIdBinding::Unreadable) {
+            fault("its `client_id` is not a pattern".into());
+        }
+        Ok(Self { id, name, status, client_id, attributes, credentials: Vec::new(), roles: Vec::new(), unreadable })
+    }
+
+    /// Takes a row of `kind, identity, secret, status, not_before, not_after` (the times as seconds since 1970).
+    pub(super) fn add_credential<R: Row>(&mut self, row: &R)
+    where
+        Columns: Readable<R>,
+    {
+        match credential(row) {
+            Ok(credential) => self.credentials.push(credential),
+            Err(why) => {
+                self.unreadable.get_or_insert(why);
+            }
+        }
+    }
+
+    /// Takes one of its roles.
+    pub(super) fn add_role(&mut self, role: RoleId) {
+        self.roles.push(role);
+    }
+
+    pub(super) fn finish(self) -> Device {
+        Device {
+            id: self.id,
+            name: self.name,
+            status: self.status,
+            client_id: self.client_id,
+            attributes: self.attributes,
+            credentials: self.credentials.into(),
+            roles: self.roles.into(),
+            unreadable: self.unreadable,
+        }
+    }
+}
+
+/// A role in the making: its own row, to which its rules come.
+pub(super) struct RoleDraft {
+    pub(super) id: RoleId,
+    name: Box<str>,
+    client_id: ClientIdBinding,
+    rules: Vec<RuleRow>,
+}
+
+impl RoleDraft {
+    /// From a row of `id, name, client_id`.
+    pub(super) fn from_row<R: Row>(row: &R) -> Result<Self, sqlx::Error>
+    where
+        Columns: Readable<R>,
+    {
+        let id = row_number(row, "id")?;
+        let name =
+            Columns::text(row, "name").and_then(required("name")).unwrap_or_else(|_| format!("unreadable-{id}").into());
+        Ok(Self { id, name, client_id: client_id(row), rules: Vec::new() })
+    }
+
+    /// Takes a row of `id, effect, action, topic, max_qos, retain`.
+    pub(super) fn add_rule<R: Row>(&mut self, row: &R) -> Result<(), sqlx::Error>
+    where
+        Columns: Readable<R>,
+    {
+        let id = row_number(row, "id")?;
+        self.rules.push(rule(row, id));
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Role {
+        Role::compile(self.id, &self.name, self.client_id, self.rules)
+    }
+}
+
+/// How a column is read from a row of a certain database; `R` is that database's row.
+pub(super) struct Columns;
+
+pub(super) trait Readable<R: Row> {
+    /// The text in a column, or `None` for NULL; text that is not UTF-8 is a fault.
+    fn text(row: &R, column: &'static str) -> Result<Option<Box<str>>, Fault>;
+    /// The number in a column, or `None` for NULL.
+    fn number(row: &R, column: &'static str) -> Result<Option<i64>, Fault>;
+}
+
+impl<R, D> Readable<R> for Columns
+where
+    R: Row<Database = D>,
+    D: Database,
+    for<'q> &'static str: ColumnIndex<R>,
+    for<'q> String: Decode<'q, D> + Type<D>,
+    for<'q> i64: Decode<'q, D> + Type<D>,
+{
+    fn text(row: &R, column: &'static str) -> Result<Option<Box<str>>, Fault> {
+        row.try_get::<Option<String>, _>(column)
+            .map(|text| text.map(Into::into))
+            .map_err(|_| format!("its `{column}` is not a text").into())
+    }
+
+    fn number(row: &R, column: &'static str) -> Result<Option<i64>, Fault> {
+        row.try_get::<Option<i64>, _>(column).map_err(|_| format!("its `{column}` is not a whole number").into())
+    }
+}
+
+/// The number of a row. Without it there is nothing that a fault could be pinned to.
+pub(super) fn row_number<R: Row>(row: &R, column: &'static str) -> Result<i64, sqlx::Error>
+where
+    Columns: Readable<R>,
+{
+    match Columns::number(row, column) {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => Err(sqlx::Error::Decode(format!("`{column}` is NULL").into())),
+        Err(why) => Err(sqlx::Error::Decode(String::from(why).into())),
+    }
+}
+
+fn required(column: &'static str) -> impl Fn(Option<Box<str>>) -> Result<Box<str>, Fault> {
+    move |text| match text {
+        Some(text) if !text.is_empty() => Ok(text),
+        _ => Err(format!("its `{column}` is empty").into()),
+    }
+}
+
+fn status(word: &str) -> Result<DeviceStatus, Fault> {
+    match word {
+        "active" => Ok(DeviceStatus::Active),
+        "suspended" => Ok(DeviceStatus::Suspended),
+        "revoked" => Ok(DeviceStatus::Revoked),
+        other => Err(format!("its `status` is `{}`", other.escape_default()).into()),
+    }
+}
+
+/// The attributes that can stand in a topic: texts, numbers and truth values of a JSON object.
+fn attributes(text: Option<Box<str>>) -> Result<Attributes, Fault> {
+    use serde_json::Value;
+
+    // Nearly every device has none.
+    let text = text.unwrap_or_default();
+    if text.is_empty() || &*text == "{}" {
+        return Ok(Attributes::default());
+    }
+    let object: serde_json::Map<String, Value> =
+        serde_json::from_str(&text).map_err(|_| "its `attributes` are not a JSON object")?;
+    let usable = object.into_iter().filter_map(|(key, value)| match value {
+        Value::String(text) => Some((key, text)),
+        Value::Number(number) => Some((key, number.to_string())),
+        Value::Bool(truth) => Some((key, truth.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    });
+    Ok(usable.collect())
+}
+
+fn client_id<R: Row>(row: &R) -> ClientIdBinding
+where
+    Columns: Readable<R>,
+{
+    match Columns::text(row, "client_id") {
+        Ok(None) => ClientIdBinding::Any,
+        Ok(Some(text)) => ClientIdPattern::parse(&text).map_or(ClientIdBinding::Unreadable, ClientIdBinding::Pattern),
+        Err(_) => ClientIdBinding::Unreadable,
+    }
+}
+
+fn credential<R: Row>(row: &R) -> Result<Credential, Fault>
+where
+    Columns: Readable<R>,
+{
+    let of_credential = |why: Fault| -> Fault { format!("one of its credentials cannot be read: {why}").into() };
+    let kind = Columns::text(row, "kind").and_then(required("kind")).map_err(of_credential)?;
+    let kind = CredentialKind::parse(&kind)
+        .ok_or_else(|| of_credential(format!("its `kind` is `{}`", kind.escape_default()).into()))?;
+    let status = Columns::text(row, "status").and_then(required("status")).map_err(of_credential)?;
+    let revoked = match &*status {
+        "active" => false,
+        "revoked" => true,
+        other => return Err(of_credential(format!("its `status` is `{}`", other.escape_default()).into())),
+    };
+    Ok(Credential {
+        kind,
+        identity: Columns::text(row, "identity").and_then(required("identity")).map_err(of_credential)?,
+        secret: Columns::text(row, "secret").map_err(of_credential)?,
+        revoked,
+        not_before: moment(row, "not_before", "not_before_given").map_err(of_credential)?,
+        not_after: moment(row, "not_after", "not_after_given").map_err(of_credential)?,
+    })
+}
+
+/// A time that is written but means none must not read as "no limit".
+fn moment<R: Row>(row: &R, column: &'static str, given: &'static str) -> Result<Option<UnixSeconds>, Fault>
+where
+    Columns: Readable<R>,
+{
+    match (Columns::number(row, column)?, Columns::number(row, given)?) {
+        (None, Some(1)) => Err(format!("its `{column}` is not a time").into()),
+        (moment, _) => Ok(moment),
+    }
+}
+
+fn rule<R: Row>(row: &R, id: RuleId) -> RuleRow
+where
+    Columns: Readable<R>,
+{
+    let effect = Columns::text(row, "effect").ok().flatten().and_then(|word| word.parse::<Effect>().ok());
+    let read = || -> Result<Rule, Fault> {
+        let action = Columns::text(row, "action").and_then(required("action"))?;
+        let topic = Columns::text(row, "topic").and_then(required("topic"))?;
+        let max_qos = match Columns::number(row, "max_qos")? {
+            None => None,
+            Some(qos @ 0..=2) => u8::try_from(qos).ok(),
+            Some(other) => return Err(format!("its `max_qos` is {other}").into()),
+        };
+        let retain = match Columns::number(row, "retain")? {
+            None => None,
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            Some(other) => return Err(format!("its `retain` is {other}").into()),
+        };
+        Ok(Rule {
+            id,
+            effect: effect.ok_or("its `effect` is neither `allow` nor `deny`")?,
+            actions: action.parse::<Actions>().map_err(|error| error.to_string())?,
+            topic: RuleTopic::parse(&topic).map_err(|error| error.to_string())?,
+            max_qos,
+            retain,
+        })
+    };
+    read().map_err(|why| UnreadableRule { id, may_deny: effect != Some(Effect::Allow), why })
+}
