@@ -6,7 +6,10 @@
 //! - [`store`]: where policy is written down: SQLite today.
 //! - [`policy`]: may they? Pure values and functions.
 //! - [`credential`]: are they who they say? Bytes in, answer out.
+//! - [`cli`]: the command.
 
+pub mod cli;
+pub mod config;
 pub mod credential;
 pub mod key_file;
 pub mod policy;

@@ -1,0 +1,79 @@
+//! What can go wrong with a command beside what the store and the key file report.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::Exit;
+use crate::config::Problems;
+use crate::credential::psk::PskError;
+use crate::store::StoreError;
+
+/// What can go wrong with a command.
+#[derive(Debug, Error)]
+pub(super) enum CliError {
+    #[error("{0}")]
+    Config(Problems),
+    #[error("{what} needs to be confirmed")]
+    Unconfirmed { what: String },
+    #[error("{what} was not confirmed")]
+    Declined { what: String },
+    #[error("there is no user `{name}` on this machine")]
+    NoSuchUser { name: String },
+    #[error("only root can give files to another user")]
+    NotRoot,
+    #[error("the database is sealed with the key `{database}`, the key file `{path}` holds the key `{file}`")]
+    OtherKey { database: String, file: String, path: PathBuf },
+    #[error("the database is sealed with the key `{database}`, and there is no key file `{path}`")]
+    KeyLost { database: String, path: PathBuf },
+    #[error("the database does not say which key it is sealed with")]
+    NoKeyYet,
+    #[error("standard input holds no key")]
+    NoKeyOnStdin,
+    #[error("only a credential of kind psk takes `--key-stdin` or `--bytes`")]
+    NoKeyWanted,
+    #[error(transparent)]
+    Psk(#[from] PskError),
+}
+
+impl CliError {
+    pub(super) const fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_)
+            | Self::Unconfirmed { .. }
+            | Self::NoSuchUser { .. }
+            | Self::NotRoot
+            | Self::NoKeyOnStdin
+            | Self::NoKeyWanted
+            | Self::Psk(_) => Exit::Usage,
+            Self::OtherKey { .. } | Self::KeyLost { .. } => Exit::Conflict,
+            Self::NoKeyYet => Exit::Unavailable,
+            Self::Declined { .. } => Exit::Failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unconfirmed { .. } => "add `--yes`".to_owned(),
+            Self::OtherKey { .. } => {
+                "name the right file with `--key-file`; no secret in this database opens with this one".to_owned()
+            }
+            Self::KeyLost { .. } => {
+                "restore it from a backup, or name it with `--key-file`; a new key would open no secret".to_owned()
+            }
+            Self::NoKeyYet => "`warden init` makes a key, or notes the one that is there".to_owned(),
+            Self::NoKeyOnStdin => "for instance: `openssl rand -hex 32 | warden credential add …`".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+/// What may help after this error.
+pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref() {
+        Some(StoreError::AlreadyExists { .. }) => return Some("`--if-missing` keeps the one that is there".to_owned()),
+        Some(error) => return error.hint(),
+        None => {}
+    }
+    error.downcast_ref::<CliError>()?.hint()
+}

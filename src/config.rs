@@ -1,0 +1,391 @@
+//! Plugin options and the configuration file become one checked [`Config`].
+//!
+//! Text in, typed values out: every mistake is found before anything is opened, and all of them are reported at once.
+//! A key means the same in the file and, where the table below says so, as a `plugin_opt_` line in mosquitto.conf,
+//! which wins over the file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use toml::Value;
+
+/// Where the database is when nobody says otherwise: in the directory that belongs to the broker's user.
+pub const DEFAULT_DATABASE: &str = "/var/lib/mosquitto/warden.db";
+
+/// Everything that an operator can choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The SQLite database.
+    pub database: PathBuf,
+    /// The key that the pre-shared keys are sealed with.
+    pub key_file: PathBuf,
+    /// How sure a connecting client's answer must be.
+    pub freshness: Freshness,
+    /// With [`Freshness::Strict`]: how long a connecting client may keep the broker waiting for the database.
+    pub barrier_timeout: Duration,
+    /// With [`Freshness::Bounded`]: how old the last confirmation by the database may be.
+    pub max_staleness: Duration,
+    /// What happens to connecting clients when the policy cannot be confirmed.
+    pub on_stale: OnStale,
+    /// What happens to users that the database does not know.
+    pub unknown: Unknown,
+    /// How often the database is asked whether it has changed.
+    pub poll_interval: Duration,
+    /// How many log lines a second refusals may write.
+    pub refusals_per_second: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let database = PathBuf::from(DEFAULT_DATABASE);
+        Self {
+            key_file: default_key_file(&database),
+            database,
+            freshness: Freshness::Strict,
+            barrier_timeout: Duration::from_millis(500),
+            max_staleness: Duration::from_mins(1),
+            on_stale: OnStale::Refuse,
+            unknown: Unknown::Deny,
+            poll_interval: Duration::from_millis(20),
+            refusals_per_second: 50,
+        }
+    }
+}
+
+/// Whether a connecting client waits until the database has confirmed that nothing newer is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Freshness {
+    /// It waits, at most [`Config::barrier_timeout`]: a revocation that is committed is never missed.
+    Strict,
+    /// It does not: the policy may be up to [`Config::max_staleness`] old.
+    Bounded,
+}
+
+/// What happens to connecting clients when the policy cannot be confirmed in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStale {
+    /// They are refused.
+    Refuse,
+    /// They are served by the last policy that is known.
+    Serve,
+}
+
+/// What happens to users that the database does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unknown {
+    /// They are refused.
+    Deny,
+    /// Other plugins, and then the broker's own files, are asked.
+    Defer,
+}
+
+/// The key file that belongs to a database unless another is named: beside it, ending in `.key`.
+#[must_use]
+pub fn default_key_file(database: &Path) -> PathBuf {
+    database.with_extension("key")
+}
+
+/// Every mistake that was found, one line each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    lines: Vec<String>,
+    rest: Option<Box<Config>>,
+}
+
+impl Problems {
+    /// One more mistake.
+    pub fn push(&mut self, problem: impl Into<String>) {
+        self.lines.push(problem.into());
+    }
+
+    /// What is said without mistake, where that names a database: good for finding out what else is wrong, and for
+    /// nothing more.
+    #[must_use]
+    pub fn rest(&self) -> Option<&Config> {
+        self.rest.as_deref()
+    }
+
+    /// The mistakes, in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The key that names the configuration file; it has a meaning as a plugin option only.
+const CONFIG_FILE: &str = "config_file";
+
+/// Every key, in the order in which the documentation has them. The broker wants at least three characters.
+pub const KEYS: [&str; 9] = [
+    "database",
+    "key_file",
+    "freshness",
+    "barrier_timeout",
+    "max_staleness",
+    "on_stale",
+    "unknown",
+    "poll_interval",
+    "refusals_per_second",
+];
+
+/// The configuration that these plugin options, and the file that they may name, describe.
+///
+/// `read` fetches the file's text.
+pub fn from_options<'a>(
+    options: impl IntoIterator<Item = (&'a str, &'a str)>,
+    read: impl Fn(&Path) -> std::io::Result<String>,
+) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let mut draft = Draft::default();
+    let options: Vec<(&str, &str)> = options.into_iter().map(|(key, value)| (key, value.trim())).collect();
+    for (_, path) in options.iter().filter(|(key, _)| *key == CONFIG_FILE) {
+        read_file(Path::new(path), &read, &mut draft, &mut problems);
+    }
+    for (key, value) in options.iter().filter(|(key, _)| *key != CONFIG_FILE) {
+        // Everything is text on a plugin_opt line; where a number is meant, it is read as one.
+        let value = value.parse::<i64>().map_or_else(|_| Value::String((*value).to_owned()), Value::Integer);
+        draft.set(key, value, &format!("plugin_opt_{key}"), &mut problems);
+    }
+    draft.finish(problems)
+}
+
+/// The configuration that this file describes, for the command, which has no plugin options.
+pub fn from_file(path: &Path, read: impl Fn(&Path) -> std::io::Result<String>) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let mut draft = Draft::default();
+    read_file(path, &read, &mut draft, &mut problems);
+    draft.finish(problems)
+}
+
+fn read_file(
+    path: &Path,
+    read: &impl Fn(&Path) -> std::io::Result<String>,
+    draft: &mut Draft,
+    problems: &mut Problems,
+) {
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            return problems.push(format!("cannot read the configuration file `{}`: {error}", path.display()));
+        }
+    };
+    match text.parse::<toml::Table>() {
+        Ok(table) => {
+            for (key, value) in table {
+                draft.set(&key, value, &format!("`{key}` in `{}`", path.display()), problems);
+            }
+        }
+        Err(error) => problems.push(format!("`{}` is not a TOML file: {}", path.display(), one_line(&error))),
+    }
+}
+
+/// A configuration in the making: what was said wins over the default, the later over the earlier.
+#[derive(Default)]
+struct Draft {
+    config: Config,
+    database_named: bool,
+    key_file_named: bool,
+}
+
+impl Draft {
+    /// Takes one value; `place` says where it was written.
+    fn set(&mut self, key: &str, value: Value, place: &str, problems: &mut Problems) {
+        let config = &mut self.config;
+        let result = match key {
+            "database" => path(value).map(|path| {
+                config.database = path;
+                self.database_named = true;
+            }),
+            "key_file" => path(value).map(|path| {
+                config.key_file = path;
+                self.key_file_named = true;
+            }),
+            "freshness" => one_of(value).map(|choice| config.freshness = choice),
+            "barrier_timeout" => duration(&value, Duration::from_secs(5)).map(|time| config.barrier_timeout = time),
+            "max_staleness" => duration(&value, Duration::from_hours(24)).map(|time| config.max_staleness = time),
+            "on_stale" => one_of(value).map(|choice| config.on_stale = choice),
+            "unknown" => one_of(value).map(|choice| config.unknown = choice),
+            "poll_interval" => duration(&value, Duration::from_secs(1)).map(|time| config.poll_interval = time),
+            "refusals_per_second" => number(&value, 1..=10_000).map(|count| config.refusals_per_second = count),
+            unknown => return problems.push(unknown_key(unknown, place)),
+        };
+        if let Err(why) = result {
+            problems.push(format!("{place}: {why}"));
+        }
+    }
+
+    fn finish(mut self, mut problems: Problems) -> Result<Config, Problems> {
+        if !self.key_file_named {
+            self.config.key_file = default_key_file(&self.config.database);
+        }
+        if problems.is_empty() {
+            return Ok(self.config);
+        }
+        problems.rest = self.database_named.then(|| Box::new(self.config));
+        Err(problems)
+    }
+}
+
+fn unknown_key(key: &str, place: &str) -> String {
+    let nearest = KEYS
+        .iter()
+        .chain([&CONFIG_FILE])
+        .map(|known| (strsim::damerau_levenshtein(key, known), *known))
+        .min()
+        .filter(|(distance, known)| *distance * 3 <= known.len());
+    match nearest {
+        Some((_, known)) => format!("unknown option {place}; did you mean `{known}`?"),
+        None => format!("unknown option {place}; the options are {}", KEYS.join(", ")),
+    }
+}
+
+fn path(value: Value) -> Result<PathBuf, String> {
+    let text = text(value)?;
+    if text.is_empty() {
+        return Err("a path is missing".to_owned());
+    }
+    if let Some(rest) = text.strip_prefix("sqlite:") {
+        return Ok(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)));
+    }
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(format!("databases of kind `{scheme}` are not supported; give the path of an SQLite file"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn text(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Integer(number) => Ok(number.to_string()),
+        other => Err(format!("a text is wanted, not a {}", other.type_str())),
+    }
+}
+
+/// One of the words that serde knows for `T`; its message lists them.
+fn one_of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    let text = text(value)?;
+    let word: serde::de::value::StringDeserializer<serde::de::value::Error> = text.into_deserializer();
+    T::deserialize(word).map_err(|error| error.to_string())
+}
+
+/// A positive time of at most `most`, written with its unit.
+fn duration(value: &Value, most: Duration) -> Result<Duration, String> {
+    let Value::String(text) = value else {
+        return Err("a time with its unit is wanted, such as \"100ms\" or \"60s\"".to_owned());
+    };
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("a time longer than zero is wanted".to_owned()),
+        Ok(time) if time > most => Err(format!("at most {} is possible", humantime::format_duration(most))),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("`{text}` is not a time such as \"100ms\" or \"60s\": {error}")),
+    }
+}
+
+fn number(value: &Value, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
+    value
+        .as_integer()
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("a whole number from {} to {} is wanted", range.start(), range.end()))
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_file(_: &Path) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn problems(options: &[(&str, &str)], file: &str) -> Vec<String> {
+        let read = |_: &Path| Ok(file.to_owned());
+        from_options(options.iter().copied(), read).unwrap_err().iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn nothing_said_means_the_defaults() {
+        assert_eq!(from_options([], no_file).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_key_file_lies_beside_its_database() {
+        let config = from_options([("database", "/srv/fleet.db")], no_file).unwrap();
+        assert_eq!(config.key_file, Path::new("/srv/fleet.key"));
+    }
+
+    #[test]
+    fn an_option_wins_over_the_file() {
+        let read = |_: &Path| Ok("freshness = \"bounded\"\nmax_staleness = \"5s\"\ndatabase = \"/a.db\"".to_owned());
+        let config = from_options([("database", "/b.db "), ("config_file", "x.toml")], read).unwrap();
+        assert_eq!(config.database, Path::new("/b.db"));
+        assert_eq!(config.freshness, Freshness::Bounded);
+        assert_eq!(config.max_staleness, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let found = problems(
+            &[("databse", "x"), ("freshness", "sometimes"), ("config_file", "w.toml"), ("refusals_per_second", "0")],
+            "barrier_timeout = 5\nnonsense_of_a_key = 1\nunknown = [\"deny\"]\npoll_interval = \"1h\"",
+        );
+        let expected = [
+            "`barrier_timeout` in `w.toml`: a time with its unit is wanted, such as \"100ms\" or \"60s\"",
+            "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, key_file, freshness, \
+             barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second",
+            "`poll_interval` in `w.toml`: at most 1s is possible",
+            "`unknown` in `w.toml`: a text is wanted, not a array",
+            "unknown option plugin_opt_databse; did you mean `database`?",
+            "plugin_opt_freshness: unknown variant `sometimes`, expected `strict` or `bounded`",
+            "plugin_opt_refusals_per_second: a whole number from 1 to 10000 is wanted",
+        ];
+        let mut found = found;
+        found.sort();
+        let mut expected: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_missing_file_is_a_mistake() {
+        let error = from_options([("config_file", "/nowhere.toml")], no_file).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read the configuration file `/nowhere.toml`"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_a_mistake() {
+        assert!(problems(&[("config_file", "w.toml")], "freshness strict")[0].contains("is not a TOML file"));
+    }
+
+    #[test]
+    fn another_kind_of_database_is_a_mistake_and_shows_no_password() {
+        let found = problems(&[("database", "postgres://u:secret@h/db")], "");
+        assert!(found[0].contains("`postgres`") && !found[0].contains("secret"), "{found:?}");
+    }
+
+    #[test]
+    fn every_key_can_be_a_plugin_option() {
+        assert!(KEYS.iter().all(|key| key.len() >= 3));
+    }
+}

@@ -1,0 +1,209 @@
+//! Every help ends in examples, and those examples are good.
+
+use clap::CommandFactory;
+use insta::assert_snapshot;
+use mosquitto_warden::cli::Cli;
+
+use crate::Warden;
+
+/// Every command, as the words that call it, with what clap knows of it.
+fn commands() -> Vec<(Vec<String>, clap::Command)> {
+    fn collect(words: &[String], command: &clap::Command, all: &mut Vec<(Vec<String>, clap::Command)>) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let words = [words, &[sub.get_name().to_owned()]].concat();
+            collect(&words, sub, all);
+            all.push((words, sub.clone()));
+        }
+    }
+    let mut all = Vec::new();
+    collect(&[], &Cli::command(), &mut all);
+    all
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_verb_has_examples_that_begin_with_it() {
+    for (words, command) in commands() {
+        if command.has_subcommands() {
+            continue;
+        }
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.starts_with("EXAMPLES:\n") && !examples(&help).is_empty(), "{words:?} has no examples");
+        assert!(help.contains(&format!("warden {}", words.join(" "))), "{words:?}: {help}");
+        assert!(command.get_about().is_some(), "{words:?} says nothing of itself");
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{words:?} says nothing of {}", argument.get_id());
+        }
+    }
+}
+
+/// Runs every example of every help, in an order that makes sense, on a database of its own.
+#[test]
+fn every_example_can_be_pasted() {
+    let warden = Warden::empty();
+    for line in [
+        "warden init --database ./warden.db",
+        "warden role add sensor",
+        "warden role add logger",
+        "warden role add gateway --client-id '%u-*'",
+        "warden rule add sensor allow publish 'devices/%u/#'",
+    ] {
+        paste(&warden, line);
+    }
+    let order = [
+        "device add",
+        "device list",
+        "device show",
+        "rule",
+        "role list",
+        "role show",
+        "role withdraw",
+        "role grant",
+        "explain",
+        "credential add",
+        "credential list",
+        "device suspend",
+        "device activate",
+        "device revoke",
+        "status",
+        "device set",
+    ];
+    let mut pasted = 0;
+    for wanted in order {
+        for (_, command) in commands().iter().filter(|(words, _)| words.join(" ").starts_with(wanted)) {
+            if command.has_subcommands() {
+                continue;
+            }
+            let help = command.get_after_help().unwrap().to_string();
+            for example in examples(&help).iter().filter(|example| !example.contains("/var/lib")) {
+                paste(&warden, example);
+                pasted += 1;
+            }
+        }
+    }
+    assert!(pasted > 25, "{pasted}");
+}
+
+/// The examples of a help, each with the lines on which it goes on, which stand further in.
+fn examples(help: &str) -> Vec<String> {
+    let mut examples: Vec<String> = Vec::new();
+    for line in help.lines().skip(1) {
+        // clap breaks what is longer, and what is broken cannot be pasted.
+        assert!(line.len() < 80 && line.starts_with("  "), "{line}");
+        match examples.last_mut() {
+            Some(example) if line.starts_with("    ") => *example = format!("{example}\n{line}"),
+            _ => examples.push(line.to_owned()),
+        }
+    }
+    examples
+}
+
+fn paste(warden: &Warden, line: &str) {
+    // No help says so, but a test may not have jq: what comes before the pipe is ours.
+    let line = line.split(" | jq").next().unwrap();
+    let directory = std::path::Path::new(env!("CARGO_BIN_EXE_warden")).parent().unwrap();
+    let path = format!("{}:/usr/bin:/bin", directory.display());
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(line).env_clear().env("PATH", path).current_dir(warden.directory.path());
+    let output = command.env("WARDEN_DATABASE", "./warden.db").stdin(std::process::Stdio::null()).output().unwrap();
+    // A denial is an answer.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{line}: {output:?}");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let warden = Warden::empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = warden.done(&format!("completions {shell}"));
+        assert!(script.contains("explain") && script.contains("withdraw"), "{shell}");
+    }
+    assert_eq!(warden.run("completions csh").code, 2);
+}
+
+#[test]
+fn the_first_help_reads_like_this() {
+    assert_snapshot!(Warden::empty().done("-h"), @r#"
+    Says which devices may use an MQTT broker, and what each of them may do there
+
+    Usage: warden [OPTIONS] <COMMAND>
+
+    Commands:
+      init         Make the database and the key file, or bring the database up to date
+      device       Add, list, show, change and remove devices; suspend, revoke and activate them
+      credential   Add, list, revoke and remove the ways in which devices prove who they are
+      role         Add, list, show and remove roles; grant them to devices and withdraw them
+      rule         Add, list and remove the rules of roles
+      explain      Say whether a device may do something, and why
+      status       Show the schema, the revision, and how much is in the database
+      completions  Write what a shell needs to complete `warden`
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help (see more with '--help')
+      -V, --version  Print version
+
+    Global options:
+          --database <PATH>  The database [env: WARDEN_DATABASE]
+          --key-file <PATH>  The file with the key that pre-shared keys are sealed with [env:
+                             WARDEN_KEY_FILE]
+          --config <FILE>    The plugin's configuration file, to take the two from [env: WARDEN_CONFIG]
+          --json             Write results as JSON
+
+    EXIT CODES:
+      0  done; for `explain`: allowed
+      1  failed
+      2  the command line makes no sense
+      3  for `explain`: denied
+      4  no such device, credential, role or rule
+      5  in conflict with what is there
+      6  the database or the key file cannot be used
+
+    EXAMPLES:
+      warden init
+      warden role add sensor
+      warden rule add sensor allow publish 'devices/%u/#'
+      warden device add device-001 --cn --role sensor
+      warden explain device-001 publish devices/device-001/temperature
+      warden device revoke device-001 --reason stolen
+    "#);
+}
+
+#[test]
+fn the_help_of_a_verb_reads_like_this() {
+    assert_snapshot!(Warden::empty().done("device add -h"), @r#"
+    Add a device, with credentials and roles if they are named
+
+    Usage: warden device add [OPTIONS] <DEVICE>
+
+    Arguments:
+      <DEVICE>  The device's name
+
+    Options:
+          --cn [<NAME>]             It has a client certificate with this common name [default: the name
+                                    of the device]
+          --psk [<IDENTITY>]        It gets a pre-shared key, for this identity [default: the name of
+                                    the device]; the key is shown this once
+          --role <ROLE>             It has this role; may be repeated
+          --client-id <PATTERN>     Which client ids it may use; `%u` is its name, `*` any characters
+          --attribute <NAME=VALUE>  For `%{NAME}` in topics; may be repeated
+          --if-missing              Keep a device of this name that is there already, as it is
+      -h, --help                    Print help (see more with '--help')
+
+    Global options:
+          --database <PATH>  The database [env: WARDEN_DATABASE]
+          --key-file <PATH>  The file with the key that pre-shared keys are sealed with [env:
+                             WARDEN_KEY_FILE]
+          --config <FILE>    The plugin's configuration file, to take the two from [env: WARDEN_CONFIG]
+          --json             Write results as JSON
+
+    EXAMPLES:
+      warden device add device-001 --cn --role sensor
+      warden device add device-002 --psk --role sensor --client-id '%u'
+      warden device add device-003 --cn d3.fleet.example --attribute site=oslo \
+        --role sensor --role logger
+    "#);
+}

@@ -1,0 +1,133 @@
+//! The command itself, on databases of its own. One file for each thing that is tested:
+//!
+//! - `provisioning`: from nothing to a device that may publish, and back
+//! - `init`: what is made, for whom, and what is kept
+//! - `keys`: pre-shared keys: shown once, sealed, never shared
+//! - `refused`: exit codes, errors and hints
+//! - `json`: the shapes that scripts read
+//! - `help`: every help ends in examples, and those examples are good
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod help;
+mod init;
+mod json;
+mod keys;
+mod provisioning;
+mod refused;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A directory for one test, in which `warden` works.
+struct Warden {
+    directory: TempDir,
+}
+
+/// How a command ended and what it said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Warden {
+    /// Without a database.
+    fn empty() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// With a new database.
+    fn new() -> Self {
+        let warden = Self::empty();
+        warden.done("init");
+        warden
+    }
+
+    /// With a role `sensor` of two rules, and devices `device-001` (certificate) and `device-002` (key) that have it.
+    fn fleet() -> Self {
+        let warden = Self::new();
+        warden.done("role add sensor");
+        warden.done("rule add sensor allow publish devices/%u/# --max-qos 1");
+        warden.done("rule add sensor allow read devices/%u/cmd");
+        warden.done("device add device-001 --cn --role sensor");
+        warden.done("device add device-002 --psk --role sensor --client-id %u-*");
+        warden
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warden"));
+        command
+            .args(args)
+            .env_clear()
+            .env("WARDEN_DATABASE", self.path("warden.db"))
+            .current_dir(self.directory.path());
+        command
+    }
+
+    fn args(&self, args: &[&str]) -> Said {
+        Said::from(self.command(args).stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// Runs `warden` with these words, which hold no spaces.
+    fn run(&self, words: &str) -> Said {
+        self.args(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    fn run_with_stdin(&self, words: &str, stdin: &str) -> Said {
+        let args: Vec<_> = words.split_whitespace().collect();
+        let mut command = self.command(&args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It may have ended without reading any of it.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        Said::from(child.wait_with_output().unwrap())
+    }
+
+    /// What a command writes that must succeed.
+    fn done(&self, words: &str) -> String {
+        let said = self.run(words);
+        assert_eq!(said.code, 0, "warden {words}: {said:?}");
+        said.stdout
+    }
+
+    /// The same, as JSON.
+    fn json(&self, words: &str) -> serde_json::Value {
+        serde_json::from_str(&self.done(&format!("{words} --json"))).unwrap()
+    }
+
+    /// What the sqlite3 shell answers to this.
+    fn sqlite3(&self, sql: &str) -> String {
+        let output = Command::new("sqlite3")
+            .arg(self.path("warden.db"))
+            .arg(sql)
+            .output()
+            .expect("the sqlite3 shell is needed; run `apt-get install sqlite3`");
+        assert!(output.status.success(), "{sql}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("it was not ended by a signal"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
