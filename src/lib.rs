@@ -3,15 +3,19 @@
 //! The crate is the plugin that the broker loads (a cdylib that exports three functions), and the library under the
 //! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `policy` and `credential`.
 //!
+//! - [`live`]: one thread that follows the database and keeps the current snapshot.
 //! - [`store`]: where policy is written down: SQLite today.
 //! - [`policy`]: may they? Pure values and functions.
 //! - [`credential`]: are they who they say? Bytes in, answer out.
+//! - [`config`], [`key_file`], [`log`]: what the operator says, the key, and what the operator hears.
 //! - [`cli`]: the command.
 
 pub mod cli;
 pub mod config;
 pub mod credential;
 pub mod key_file;
+pub mod live;
+pub mod log;
 pub mod policy;
 pub mod store;
 pub mod system_user;

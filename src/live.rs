@@ -1,0 +1,357 @@
+//! The policy that stays live: one thread that follows the database and puts each new version in place.
+//!
+//! Whoever asks loads the current [`Snapshot`] once and waits for nobody. What a new version means for those who are
+//! connected is listed here; it cannot kick anyone.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{Notify, oneshot};
+
+use crate::log::causes;
+use crate::policy::decision::Reason;
+use crate::policy::device::{DeviceId, RoleId, SharedDevice, UnixSeconds};
+use crate::policy::leaving::{Leaving, leaving};
+use crate::policy::snapshot::Snapshot;
+use crate::store::StoreError;
+use crate::store::feed::Update;
+use crate::store::sqlite::Feed;
+
+/// The longest pause between two attempts to reach a database that is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What the new versions mean for those who are connected.
+///
+/// Both tables are sets, so that they stay as small as the fleet however long nobody fetches them.
+#[derive(Debug, Default)]
+pub struct Consequences {
+    /// The devices whose sessions have to be asked about once more.
+    pub changed: HashSet<DeviceId>,
+    /// The user names under which nobody may be here any more, and why.
+    pub leaving: HashMap<Box<str>, Reason>,
+}
+
+/// The policy was not confirmed against the database in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the policy could not be confirmed against the database")]
+pub struct Unconfirmed;
+
+/// Follows a database on a thread of its own, until it is dropped.
+#[derive(Debug)]
+pub struct Live {
+    shared: Arc<Shared>,
+    key_id: Option<String>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    consequences: Mutex<Consequences>,
+    has_consequences: AtomicBool,
+    wake_again: AtomicBool,
+    started: Instant,
+    /// When the database last confirmed the snapshot, in milliseconds since `started`.
+    confirmed_at: AtomicU64,
+    /// Whether the database answered when it was last asked.
+    reachable: AtomicBool,
+    /// The number of the latest question by [`Live::confirm`], and of the latest that was answered.
+    asked: AtomicU64,
+    ask: Notify,
+    answered: Mutex<u64>,
+    answer: Condvar,
+}
+
+impl Live {
+    /// Reads the whole policy from the database at `path`, and follows it from there, asking every `poll_interval`.
+    ///
+    /// Returns when the first snapshot is there. `wake` is called from the thread whenever there are [`Consequences`].
+    pub fn start(path: PathBuf, poll_interval: Duration, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let (feed, key_id, first) = runtime.block_on(async {
+            let mut feed = Feed::open(&path).await?;
+            let key_id = feed.key_id().await?;
+            let first = Step::after(&Snapshot::default(), feed.update().await?);
+            let first = first.map(|step| {
+                step.report_unreadable(&Snapshot::default());
+                step.snapshot
+            });
+            Ok::<_, StoreError>((feed, key_id, first.unwrap_or_default()))
+        })?;
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(first),
+            consequences: Mutex::new(Consequences::default()),
+            has_consequences: AtomicBool::new(false),
+            wake_again: AtomicBool::new(false),
+            started: Instant::now(),
+            confirmed_at: AtomicU64::new(0),
+            reachable: AtomicBool::new(true),
+            asked: AtomicU64::new(0),
+            ask: Notify::new(),
+            answered: Mutex::new(0),
+            answer: Condvar::new(),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let follower = Follower { shared: Arc::clone(&shared), path, poll_interval, wake: Box::new(wake) };
+        let thread = std::thread::Builder::new()
+            .name("warden-live".to_owned())
+            .spawn(move || {
+                let shared = Arc::clone(&follower.shared);
+                let follow = async move {
+                    tokio::select! {
+                        _ = stopped => {}
+                        () = follower.follow(feed) => {}
+                    }
+                };
+                if catch_unwind(AssertUnwindSafe(|| runtime.block_on(follow))).is_err() {
+                    shared.away();
+                    tracing::error!("the thread that follows the database panicked; restart the broker");
+                }
+            })
+            .map_err(StartError::Thread)?;
+        Ok(Self { shared, key_id, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Which key the secrets of the database are sealed with, if it says so.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The current version. Load it once per question.
+    #[must_use]
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.shared.snapshot.load()
+    }
+
+    /// Waits, at most `timeout`, until the database has confirmed that nothing newer than the snapshot is committed,
+    /// counted from this call. Does not wait for a database that is known to be away.
+    pub fn confirm(&self, timeout: Duration) -> Result<(), Unconfirmed> {
+        let shared = &self.shared;
+        if !shared.reachable.load(Ordering::Acquire) {
+            return Err(Unconfirmed);
+        }
+        let question = shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        shared.ask.notify_one();
+        let answered = lock(&shared.answered);
+        let (answered, _) = shared
+            .answer
+            .wait_timeout_while(answered, timeout, |answered| {
+                *answered < question && shared.reachable.load(Ordering::Acquire)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        if *answered >= question {
+            return Ok(());
+        }
+        // A database that is slower than this is away, until it answers again: only one callback ever waits for it.
+        shared.reachable.store(false, Ordering::Release);
+        Err(Unconfirmed)
+    }
+
+    /// How long ago the database confirmed the snapshot.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let confirmed = Duration::from_millis(self.shared.confirmed_at.load(Ordering::Acquire));
+        self.shared.started.elapsed().saturating_sub(confirmed)
+    }
+
+    /// What the versions since the last call mean for those who are connected.
+    #[must_use]
+    pub fn take_consequences(&self) -> Option<Consequences> {
+        // Nearly every tick finds nothing, and takes no lock to see it.
+        let any = self.shared.has_consequences.swap(false, Ordering::AcqRel);
+        any.then(|| std::mem::take(&mut *lock(&self.shared.consequences)))
+    }
+
+    /// Has the broker's thread woken once more, soon: it left work for its next tick.
+    pub fn wake_again(&self) {
+        self.shared.wake_again.store(true, Ordering::Release);
+        self.shared.ask.notify_one();
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so in the log; there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Why there is no live policy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives us no thread.
+    #[error("cannot start the thread that follows the database: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The thread's side.
+struct Follower {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    poll_interval: Duration,
+    wake: Box<dyn Fn() + Send>,
+}
+
+impl Follower {
+    async fn follow(&self, feed: Feed) {
+        let mut feed = Some(feed);
+        let mut pause = self.poll_interval;
+        let mut trouble: Option<String> = None;
+        loop {
+            // What is asked from here on is answered by the next round.
+            let question = self.shared.asked.load(Ordering::Acquire);
+            let result = match &mut feed {
+                Some(feed) => self.round(feed).await,
+                None => match Feed::open_again(&self.path).await {
+                    Ok(opened) => self.round(feed.insert(opened)).await,
+                    Err(error) => Err(error),
+                },
+            };
+            match result {
+                Ok(()) => {
+                    self.shared.confirmed(question);
+                    if trouble.take().is_some() {
+                        tracing::info!(revision = self.shared.snapshot.load().revision(), "database is back");
+                    }
+                    pause = self.poll_interval;
+                    if self.shared.wake_again.swap(false, Ordering::AcqRel) {
+                        (self.wake)();
+                    }
+                    // Sleeps until it is time to ask, or until somebody waits for an answer.
+                    let _ = tokio::time::timeout(pause, self.shared.ask.notified()).await;
+                }
+                Err(error) => {
+                    feed = None;
+                    self.shared.away();
+                    let error = causes(&error);
+                    if trouble.as_ref() != Some(&error) {
+                        tracing::error!(%error, "database is away, the last policy known stays");
+                        trouble = Some(error);
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Asks the database once and puts what it answers in place.
+    async fn round(&self, feed: &mut Feed) -> Result<(), StoreError> {
+        let update = feed.update().await?;
+        let old = self.shared.snapshot.load_full();
+        let Some(step) = Step::after(&old, update) else { return Ok(()) };
+        step.report_unreadable(&old);
+        let Step { snapshot: next, devices: changed, .. } = step;
+        let next = Arc::new(next);
+        let leaving: Vec<Leaving> = leaving(&old, &next, changed.iter().copied(), unix_now()).collect();
+        tracing::debug!(
+            revision = next.revision(),
+            changed = changed.len(),
+            leaving = leaving.len(),
+            "policy replaced"
+        );
+        self.shared.snapshot.store(next);
+        if !changed.is_empty() {
+            let mut consequences = lock(&self.shared.consequences);
+            consequences.changed.extend(changed);
+            consequences.leaving.extend(leaving.into_iter().map(|one| (one.user_name, one.reason)));
+            drop(consequences);
+            self.shared.has_consequences.store(true, Ordering::Release);
+            (self.wake)();
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The database has answered everything up to this question.
+    fn confirmed(&self, question: u64) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.confirmed_at.store(now, Ordering::Release);
+        self.reachable.store(true, Ordering::Release);
+        *lock(&self.answered) = question;
+        self.answer.notify_all();
+    }
+
+    /// The database does not answer. Whoever waits has an answer too: it is no.
+    fn away(&self) {
+        self.reachable.store(false, Ordering::Release);
+        let _answered = lock(&self.answered);
+        self.answer.notify_all();
+    }
+}
+
+/// A version, and what differs in it from the one before.
+struct Step {
+    snapshot: Snapshot,
+    devices: Vec<DeviceId>,
+    roles: Vec<RoleId>,
+}
+
+impl Step {
+    /// The version after this update; `None` where nothing is new.
+    fn after(old: &Snapshot, update: Update) -> Option<Self> {
+        match update {
+            Update::Nothing => None,
+            Update::Changes(changes) => {
+                let devices = changes.devices.iter().map(|(id, _)| *id).collect();
+                let roles = changes.roles.iter().map(|(id, _)| *id).collect();
+                Some(Self { snapshot: old.next(changes.revision, changes.devices, changes.roles), devices, roles })
+            }
+            Update::Everything(all) => {
+                let devices = all.devices.into_iter().map(|device| (device.id, Some(device)));
+                let roles = all.roles.into_iter().map(|role| (role.id(), Some(role)));
+                let snapshot = Snapshot::default().next(all.revision, devices, roles);
+                let gone = old.devices().filter(|device| snapshot.device(device.id).is_none());
+                let differs = |device: &&SharedDevice| old.device(device.id) != Some(*device);
+                let devices = snapshot.devices().filter(differs).chain(gone).map(|device| device.id).collect();
+                let roles = snapshot.roles().map(|role| role.id()).collect();
+                Some(Self { snapshot, devices, roles })
+            }
+        }
+    }
+
+    /// One log line for each row that has become unreadable.
+    fn report_unreadable(&self, old: &Snapshot) {
+        for device in self.devices.iter().filter_map(|id| self.snapshot.device(*id)) {
+            let before = old.device(device.id).and_then(|device| device.unreadable.as_ref());
+            if let Some(why) = device.unreadable.as_ref().filter(|why| before != Some(*why)) {
+                let name = device.name.escape_debug();
+                tracing::warn!(device = %name, number = device.id, %why, "unreadable device is refused");
+            }
+        }
+        for role in self.roles.iter().filter_map(|id| self.snapshot.role(*id)) {
+            let name = role.name().escape_debug();
+            for rule in role.unreadable() {
+                let effect = if rule.may_deny { "its role denies everything" } else { "it allows nothing" };
+                tracing::warn!(role = %name, rule = rule.id, why = %rule.why, "unreadable rule: {effect}");
+            }
+        }
+    }
+}
+
+/// The present time. Policy and credentials are told it; they have no clock.
+#[must_use]
+pub fn unix_now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
+}
+
+/// What a mutex guards stays whole when a thread panics: each is written in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
