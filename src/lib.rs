@@ -3,6 +3,8 @@
 //! The crate is the plugin that the broker loads (a cdylib that exports three functions), and the library under the
 //! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `policy` and `credential`.
 //!
+//! - [`ffi`]: what C calls and what we call in C; the only place with `unsafe`.
+//! - [`plugin`]: one method for each question that the broker asks.
 //! - [`live`]: one thread that follows the database and keeps the current snapshot.
 //! - [`store`]: where policy is written down: SQLite today.
 //! - [`policy`]: may they? Pure values and functions.
@@ -13,9 +15,11 @@
 pub mod cli;
 pub mod config;
 pub mod credential;
+mod ffi;
 pub mod key_file;
 pub mod live;
 pub mod log;
+pub mod plugin;
 pub mod policy;
 pub mod store;
 pub mod system_user;

@@ -1,0 +1,104 @@
+//! A client of the broker, as one callback sees it.
+
+use std::ffi::{CStr, c_char};
+use std::ptr::NonNull;
+
+use super::broker::{Functions, OpenSsl};
+use super::sys;
+use crate::plugin;
+use crate::plugin::session::ConnectionMark;
+
+/// A client for the length of a callback.
+#[derive(Clone, Copy)]
+pub(super) struct Client<'a> {
+    raw: NonNull<sys::mosquitto>,
+    functions: &'a Functions,
+}
+
+impl<'a> Client<'a> {
+    /// # Safety
+    ///
+    /// `raw` is NULL, or a client that the broker keeps alive for `'a`.
+    pub(super) unsafe fn new(raw: *mut sys::mosquitto, functions: &'a Functions) -> Option<Self> {
+        NonNull::new(raw).map(|raw| Self { raw, functions })
+    }
+
+    /// Gives it this user name. The former one, and whatever pointed at it, is gone afterwards.
+    pub(super) fn set_user_name(self, user_name: &CStr) -> bool {
+        // SAFETY: the client is alive; the broker copies the name.
+        let code = unsafe { (self.functions.set_user_name)(self.raw.as_ptr(), user_name.as_ptr()) };
+        code == sys::MOSQ_ERR_SUCCESS
+    }
+
+    fn text(&self, read: unsafe extern "C" fn(*const sys::mosquitto) -> *const c_char) -> Option<&str> {
+        // SAFETY: the client is alive; what the broker returns is NULL or ends in NUL, and stays for this callback:
+        // only `set_user_name` replaces any of it, which is the last thing that a callback does.
+        unsafe { text(read(self.raw.as_ptr())) }
+    }
+}
+
+impl plugin::Client for Client<'_> {
+    fn mark(&self) -> ConnectionMark {
+        self.raw.as_ptr().addr()
+    }
+
+    fn client_id(&self) -> Option<&str> {
+        self.text(self.functions.client_id)
+    }
+
+    fn user_name(&self) -> Option<&str> {
+        self.text(self.functions.client_user_name)
+    }
+
+    fn has_address(&self) -> bool {
+        // SAFETY: the client is alive.
+        unsafe { !(self.functions.client_address)(self.raw.as_ptr()).is_null() }
+    }
+
+    fn certificate(&self) -> Option<Vec<u8>> {
+        let openssl = self.functions.openssl?;
+        // SAFETY: the client is alive. What is returned is NULL or an X509 of which one reference is now ours.
+        let certificate = NonNull::new(unsafe { (self.functions.client_certificate)(self.raw.as_ptr()) })?;
+        let certificate = Certificate { raw: certificate, openssl };
+        certificate.to_der()
+    }
+}
+
+/// A reference to an OpenSSL certificate.
+struct Certificate {
+    raw: NonNull<std::ffi::c_void>,
+    openssl: OpenSsl,
+}
+
+impl Certificate {
+    fn to_der(&self) -> Option<Vec<u8>> {
+        // SAFETY: with a NULL `out`, i2d_X509 only tells the length.
+        let length = unsafe { (self.openssl.encode_certificate)(self.raw.as_ptr(), std::ptr::null_mut()) };
+        let length = usize::try_from(length).ok().filter(|length| *length > 0)?;
+        let mut der = vec![0; length];
+        let mut out = der.as_mut_ptr();
+        // SAFETY: `out` points at as many bytes as were announced; the certificate is not changed in between.
+        let written = unsafe { (self.openssl.encode_certificate)(self.raw.as_ptr(), &raw mut out) };
+        (usize::try_from(written) == Ok(length)).then_some(der)
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours, and is given back once.
+        unsafe { (self.openssl.free_certificate)(self.raw.as_ptr()) }
+    }
+}
+
+/// The text at a pointer of the broker; `None` where it is NULL or not UTF-8.
+///
+/// # Safety
+///
+/// `pointer` is NULL, or ends in NUL and stays unchanged for `'a`.
+pub(super) unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(pointer) }.to_str().ok()
+}

@@ -1,0 +1,542 @@
+//! The plugin without C: one method for each question the broker asks, and one for each tick.
+//!
+//! Every question is answered from the current snapshot. What belongs to the broker's thread alone is on the [`Desk`];
+//! a question that comes from any other thread (the HTTP API of 2.1) comes without it.
+
+pub mod kick;
+pub mod session;
+
+mod refusal;
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::Guard;
+
+use crate::config::{Config, Freshness, OnStale, Unknown};
+use crate::credential::certificate::common_name;
+use crate::credential::psk::{Psk, SealingKey};
+use crate::key_file::{self, KeyFileError};
+use crate::live::{Live, StartError, unix_now};
+use crate::policy::decision::{Action, Question, Reason};
+use crate::policy::device::{CredentialKind, DeviceId, UnixSeconds};
+use crate::policy::leaving::keeps_subscriptions;
+use crate::policy::snapshot::{Proof, Snapshot};
+
+use kick::{Cause, Kick, Kicks};
+use refusal::{Refusals, Refused};
+use session::{ConnectionMark, Session, Sessions};
+
+/// How long one tick may spend on throwing clients off; the rest waits for the next, which is asked for at once.
+const KICKING_TIME: Duration = Duration::from_millis(1);
+/// A broker that has not ticked after this time never will.
+const FIRST_TICK: Duration = Duration::from_secs(3);
+
+/// A client, as the broker shows it during one callback.
+pub trait Client {
+    /// See [`ConnectionMark`].
+    fn mark(&self) -> ConnectionMark;
+    /// Its client id; `None` where the broker has none (yet), or it is not UTF-8.
+    fn client_id(&self) -> Option<&str>;
+    /// Its user name; `None` where it has none, or it is not UTF-8.
+    fn user_name(&self) -> Option<&str>;
+    /// Whether the broker says from where it is connected. It says so of no record that stands for somebody else.
+    fn has_address(&self) -> bool;
+    /// Its certificate (DER), where it is connected with one.
+    fn certificate(&self) -> Option<Vec<u8>>;
+}
+
+/// What the plugin may do to the broker, on its thread and outside other callbacks.
+pub trait Broker {
+    /// Closes the connection of the client with this id, and does not send its will.
+    fn kick_client_id(&self, client_id: &str);
+    /// Closes every connection of clients with this user name, and does not send their wills.
+    fn kick_user_name(&self, user_name: &str);
+    /// Whether it tells of clients that have connected.
+    fn tells_of_connections(&self) -> bool;
+}
+
+/// An answer to the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Answer<T = ()> {
+    Allow(T),
+    Deny,
+    /// Somebody else is to decide.
+    Defer,
+}
+
+/// What a client wants to do with a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    To(Action),
+    /// Take back a subscription.
+    Unsubscribe,
+}
+
+/// What a client wants to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    pub access: Access,
+    /// `None` where it is not UTF-8.
+    pub topic: Option<&'a str>,
+    pub qos: u8,
+    pub retain: bool,
+}
+
+/// Why the broker must not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NoStart {
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Live(#[from] StartError),
+    #[error(
+        "the key file `{}` is not the one that this database is sealed with; \
+         name the right one with plugin_opt_key_file",
+        .0.display()
+    )]
+    OtherKey(PathBuf),
+}
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Plugin {
+    config: Config,
+    key: SealingKey,
+    live: Live,
+    refusals: Refusals,
+    started: Instant,
+}
+
+/// What belongs to the broker's thread alone.
+///
+/// Nothing in it is borrowed while the broker is called: a kick comes back as further questions.
+#[derive(Debug, Default)]
+pub struct Desk {
+    sessions: RefCell<Sessions>,
+    kicks: RefCell<Kicks>,
+    /// Set while a client is thrown off: whether it keeps its subscriptions.
+    kicking: Cell<Option<bool>>,
+    /// From RELOAD to the next tick: the broker asks about everybody once more.
+    reloading: Cell<bool>,
+    ticked: Cell<bool>,
+}
+
+impl Desk {
+    /// Whether the broker has ever called us on its tick.
+    pub fn ticked(&self) -> bool {
+        self.ticked.get()
+    }
+}
+
+impl Plugin {
+    /// Opens what `config` names. `wake` is called, from any thread, when the broker should tick soon.
+    ///
+    /// All that is missing is reported at once.
+    pub fn start(config: Config, wake: impl Fn() + Send + 'static) -> Result<Self, Vec<NoStart>> {
+        let key = key_file::read(&config.key_file).map_err(NoStart::from);
+        let live = Live::start(config.database.clone(), config.poll_interval, wake).map_err(NoStart::from);
+        let (key, live) = match (key, live) {
+            (Ok(key), Ok(live)) => (key, live),
+            (key, live) => return Err([key.err(), live.err()].into_iter().flatten().collect()),
+        };
+        if live.key_id().is_some_and(|sealed_with| sealed_with != key.id()) {
+            return Err(vec![NoStart::OtherKey(config.key_file)]);
+        }
+        let snapshot = live.snapshot();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            database = %config.database.display(),
+            revision = snapshot.revision(),
+            devices = snapshot.device_count(),
+            roles = snapshot.role_count(),
+            "policy loaded"
+        );
+        drop(snapshot);
+        let refusals = Refusals::new(config.refusals_per_second);
+        Ok(Self { config, key, live, refusals, started: Instant::now() })
+    }
+
+    /// The key of this PSK identity. `None` stands for bytes that are no identity, such as a session ticket.
+    pub fn psk_key(&self, desk: Option<&Desk>, client: &impl Client, identity: Option<&str>) -> Answer<Psk> {
+        let Some(identity) = identity.filter(|identity| !identity.is_empty()) else {
+            return self.unknown();
+        };
+        let refuse = |reason, device: Option<&str>| -> Answer<Psk> {
+            self.refuse(&Refused { action: "handshake", user_name: Some(identity), device, ..Refused::by(reason) })
+        };
+        if let Err(reason) = self.ready(desk).and_then(|()| self.fresh()) {
+            return refuse(reason, None);
+        }
+        let snapshot = self.live.snapshot();
+        let device = match snapshot.present(Proof::Identity(CredentialKind::Psk, identity), unix_now()) {
+            Ok(device) => device,
+            Err(refusal) => return refuse(refusal.reason, refusal.device.map(|device| &*device.name)),
+        };
+        let sealed = device.credential(CredentialKind::Psk, identity).and_then(|psk| psk.secret.as_deref());
+        match sealed.map(|sealed| self.key.open(identity, sealed)) {
+            Some(Ok(psk)) => {
+                if let Some(desk) = desk {
+                    desk.sessions.borrow_mut().handshake(client.mark(), identity);
+                }
+                Answer::Allow(psk)
+            }
+            // Written by somebody else than us, or sealed with another key.
+            Some(Err(_)) | None => refuse(Reason::UnreadableDevice, Some(&device.name)),
+        }
+    }
+
+    /// Who a client is that the broker has no name for. Allowed, it is to be known by the user name in the answer, or
+    /// keeps the one it has.
+    pub fn login(&self, desk: Option<&Desk>, client: &impl Client) -> Answer<Option<Box<str>>> {
+        // The HTTP API of 2.1 asks from a thread of its own; no device logs in there.
+        let Some(desk) = desk else { return self.unknown() };
+        let certificate = if desk.reloading.get() {
+            match self.asked_again(desk, client) {
+                Some(answer) => return answer,
+                // A client of somebody else, or the record of a persistent session whose client is away, which the
+                // broker keeps whatever we say. Neither is worth a line in the log.
+                None => match client.certificate() {
+                    None => return self.unknown(),
+                    certificate => certificate,
+                },
+            }
+        } else {
+            client.certificate()
+        };
+        let client_id = client.client_id();
+        let refuse = |reason, user_name: Option<&str>, device: Option<&str>| {
+            self.refuse(&Refused { action: "connect", user_name, device, client_id, ..Refused::by(reason) })
+        };
+        let Some(certificate) = certificate else {
+            let sessions = desk.sessions.borrow();
+            return match sessions.handshake_of(client.mark()) {
+                Some(identity) => {
+                    self.refusals.hint(
+                        "a PSK listener does not tell the plugin who its clients are: \
+                         set `use_identity_as_username true` on it",
+                    );
+                    refuse(Reason::WrongListenerOptions, Some(identity), None)
+                }
+                None => refuse(Reason::UnknownIdentity, client.user_name(), None),
+            };
+        };
+        let Ok(name) = common_name(&certificate) else {
+            return refuse(Reason::UnusableCertificate, None, None);
+        };
+        if let Err(reason) = self.ready(Some(desk)).and_then(|()| self.fresh()) {
+            return refuse(reason, Some(&name), None);
+        }
+        let snapshot = self.live.snapshot();
+        let proof = Proof::Identity(CredentialKind::X509Cn, &name);
+        match snapshot.admit(proof, client_id, unix_now()) {
+            Ok(device) => {
+                let session = Session {
+                    mark: client.mark(),
+                    user_name: device.name.clone(),
+                    kind: CredentialKind::X509Cn,
+                    identity: name.into(),
+                    device: device.id,
+                };
+                if let Some(client_id) = client_id {
+                    desk.sessions.borrow_mut().start(client_id, session);
+                }
+                Answer::Allow(Some(device.name.clone()))
+            }
+            Err(refusal) => refuse(refusal.reason, Some(&name), refusal.device.map(|device| &*device.name)),
+        }
+    }
+
+    /// After a RELOAD the broker asks about every client once more, without what it proved: who is good is remembered.
+    fn asked_again(&self, desk: &Desk, client: &impl Client) -> Option<Answer<Option<Box<str>>>> {
+        let (sessions, client_id) = (desk.sessions.borrow(), client.client_id()?);
+        let session = sessions.find(client_id, client.mark(), client.user_name()?)?;
+        let good = still(&self.live.snapshot(), session, client_id, unix_now());
+        Some(if good.is_ok() { Answer::Allow(None) } else { Answer::Deny })
+    }
+
+    /// A client has connected (2.1 tells so). One that the broker named by itself was asked about by nobody yet.
+    pub fn connected(&self, desk: &Desk, client: &impl Client) {
+        let (Some(client_id), Some(user_name)) = (client.client_id(), client.user_name()) else { return };
+        // The tick throws off whoever is refused.
+        let refused = Refused { action: "connect", ..Refused::by(Reason::UnknownIdentity) };
+        let _ = self.admit(Some(desk), client, client_id, user_name, refused);
+    }
+
+    /// Whether a client may do what it wants to.
+    pub fn check(&self, desk: Option<&Desk>, client: &impl Client, attempt: &Attempt<'_>) -> Answer {
+        let action = match attempt.access {
+            Access::To(action) => action.as_str(),
+            Access::Unsubscribe => "unsubscribe",
+        };
+        if let Some(keeps) = desk.and_then(|desk| desk.kicking.get())
+            && attempt.access == Access::To(Action::Subscribe)
+        {
+            // The broker asks whether one that we are throwing off may keep its subscriptions.
+            return if keeps { Answer::Allow(()) } else { Answer::Deny };
+        }
+        let client_id = client.client_id();
+        let Some(user_name) = client.user_name() else {
+            if self.config.unknown == Unknown::Deny {
+                let refused = Refused { action, client_id, topic: attempt.topic, ..Refused::by(Reason::NoUserName) };
+                self.refusals.report(&refused);
+            }
+            return self.unknown();
+        };
+        let refused = Refused { action, topic: attempt.topic, ..Refused::by(Reason::UnknownIdentity) };
+        let (snapshot, device) = match self.admit(desk, client, client_id.unwrap_or_default(), user_name, refused) {
+            Ok(admitted) => admitted,
+            Err(Reason::UnknownIdentity) => return self.unknown(),
+            Err(_) => return Answer::Deny,
+        };
+        let device = snapshot.device(device);
+        let (Some(device), Access::To(action)) = (device, attempt.access) else {
+            // To take back a subscription is no right that a rule could give.
+            return if device.is_some() { Answer::Allow(()) } else { Answer::Deny };
+        };
+        let question = Question {
+            action,
+            // No filter matches this, whatever is asked.
+            topic: attempt.topic.unwrap_or("\0"),
+            qos: attempt.qos,
+            retain: attempt.retain,
+        };
+        let verdict = snapshot.judge(device, client_id, &question);
+        if verdict.allowed {
+            return Answer::Allow(());
+        }
+        self.refusals.report(&Refused {
+            action: action.as_str(),
+            user_name: Some(user_name),
+            device: Some(&device.name),
+            client_id,
+            topic: attempt.topic,
+            rule: verdict.rule,
+            reason: verdict.reason,
+        });
+        Answer::Deny
+    }
+
+    /// The device that a connected client is, if it may be here, and the snapshot that says so. Whoever may not is thrown
+    /// off at the next tick; `refused` says what it wanted.
+    fn admit(
+        &self,
+        desk: Option<&Desk>,
+        client: &impl Client,
+        client_id: &str,
+        user_name: &str,
+        refused: Refused<'_>,
+    ) -> Result<(Guard<Arc<Snapshot>>, DeviceId), Reason> {
+        // No device speaks to the HTTP API of 2.1, which asks from a thread of its own.
+        let Some(desk) = desk else { return Err(Reason::UnknownIdentity) };
+        let result = self.recognise(desk, client, client_id, user_name);
+        if let Err(reason) = result {
+            let defer = reason == Reason::UnknownIdentity && self.config.unknown == Unknown::Defer;
+            if !defer {
+                let who = Refused { user_name: Some(user_name), client_id: Some(client_id), ..refused };
+                self.refusals.report(&Refused { reason, ..who });
+                if client.has_address() && !client_id.is_empty() {
+                    // Whoever was never admitted may have taken over a session, whose subscriptions are another's.
+                    let its_own = desk.sessions.borrow().find(client_id, client.mark(), user_name).is_some();
+                    let cause = Cause { reason, keeps_subscriptions: !its_own || keeps_subscriptions(reason) };
+                    desk.kicks.borrow_mut().client_id(client_id, cause);
+                }
+            }
+        }
+        result
+    }
+
+    /// As [`Self::admit`]: by the session that is remembered, or by what the broker shows of a client that it named by
+    /// itself and that we see for the first time, or by the user name of a record that stands for somebody who is away.
+    fn recognise(
+        &self,
+        desk: &Desk,
+        client: &impl Client,
+        client_id: &str,
+        user_name: &str,
+    ) -> Result<(Guard<Arc<Snapshot>>, DeviceId), Reason> {
+        if let Some(session) = desk.sessions.borrow().find(client_id, client.mark(), user_name) {
+            let snapshot = self.live.snapshot();
+            let device = still(&snapshot, session, client_id, unix_now())?;
+            return Ok((snapshot, device));
+        }
+        self.ready(Some(desk))?;
+        let connected = client.has_address();
+        let certificate = if connected { client.certificate() } else { None };
+        // Whoever has a key was asked about freshly when it was given. On 2.0 a certificate is first seen here.
+        if certificate.is_some() {
+            self.fresh()?;
+        }
+        // Loaded only now: what was just confirmed may be newer than what there was before.
+        let snapshot = self.live.snapshot();
+        let proved = match certificate {
+            Some(certificate) => Some((CredentialKind::X509Cn, self.identity_of(&snapshot, &certificate, user_name)?)),
+            None if connected && desk.sessions.borrow().handshake_of(client.mark()) == Some(user_name) => {
+                Some((CredentialKind::Psk, user_name.into()))
+            }
+            // Away, or about to have its will sent: nothing shows any more what it once proved.
+            None => None,
+        };
+        let proof = match &proved {
+            Some((kind, identity)) => Proof::Identity(*kind, identity),
+            None => Proof::UserName(user_name),
+        };
+        let admitted = snapshot.admit(proof, Some(client_id), unix_now());
+        let device = admitted.map_err(|refusal| refusal.reason)?.id;
+        if let Some((kind, identity)) = proved {
+            let session = Session { mark: client.mark(), user_name: user_name.into(), kind, identity, device };
+            desk.sessions.borrow_mut().start(client_id, session);
+        }
+        Ok((snapshot, device))
+    }
+
+    /// The common name of a certificate whose client the broker knows by `user_name`.
+    fn identity_of(&self, snapshot: &Snapshot, certificate: &[u8], user_name: &str) -> Result<Box<str>, Reason> {
+        let name = common_name(certificate).map_err(|_| Reason::UnusableCertificate)?;
+        let named_by_us =
+            || snapshot.owner(CredentialKind::X509Cn, &name).is_some_and(|owner| *owner.name == *user_name);
+        if *name != *user_name && !named_by_us() {
+            self.refusals.hint(
+                "a client's user name is not the common name of its certificate: \
+                 set `use_identity_as_username true`, and not `use_subject_as_username`, on its listener",
+            );
+            return Err(Reason::WrongListenerOptions);
+        }
+        Ok(name.into())
+    }
+
+    /// A connection has ended.
+    pub fn disconnected(&self, desk: &Desk, client: &impl Client) {
+        let client_id = client.client_id();
+        desk.sessions.borrow_mut().end(client.mark(), client_id);
+        if let Some(client_id) = client_id
+            && desk.sessions.borrow().with_client_id(client_id).is_none()
+        {
+            desk.kicks.borrow_mut().forget(client_id);
+        }
+    }
+
+    /// The broker reads its configuration again (SIGHUP), and will ask about every client.
+    pub fn reload(&self, desk: &Desk) {
+        desk.reloading.set(true);
+    }
+
+    /// Throws off whom the policy no longer lets be here.
+    pub fn tick(&self, desk: &Desk, broker: &impl Broker) {
+        desk.ticked.set(true);
+        desk.reloading.set(false);
+        desk.sessions.borrow_mut().tick();
+        let now = Instant::now();
+        if let Some(consequences) = self.live.take_consequences() {
+            let snapshot = self.live.snapshot();
+            let sessions = desk.sessions.borrow();
+            let mut kicks = desk.kicks.borrow_mut();
+            for device in consequences.changed {
+                for client_id in sessions.of_device(device) {
+                    let Some(session) = sessions.with_client_id(client_id) else { continue };
+                    if let Err(reason) = still(&snapshot, session, client_id, unix_now()) {
+                        kicks.client_id(client_id, Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) });
+                    }
+                }
+            }
+            for (user_name, reason) in consequences.leaving {
+                let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
+                kicks.user_name(&user_name, cause, now, !broker.tells_of_connections());
+            }
+        }
+        self.kick(desk, broker, now);
+        self.refusals.tick();
+    }
+
+    fn kick(&self, desk: &Desk, broker: &impl Broker, start: Instant) {
+        // Loaded for each one anew: between two kicks the policy may have changed its mind.
+        loop {
+            let now = Instant::now();
+            let Some((kick, cause)) = desk.kicks.borrow_mut().next(now) else { return };
+            let _kicking = Kicking::begin(&desk.kicking, cause);
+            match &kick {
+                Kick::ClientId(client_id) => {
+                    let reason = cause.reason;
+                    tracing::info!(client_id = %client_id.escape_debug(), %reason, "client thrown off");
+                    broker.kick_client_id(client_id);
+                }
+                Kick::UserName(user_name) => {
+                    match self.live.snapshot().present(Proof::UserName(user_name), unix_now()) {
+                        Ok(_) => desk.kicks.borrow_mut().pardon(user_name),
+                        Err(_) => broker.kick_user_name(user_name),
+                    }
+                }
+            }
+            if start.elapsed() > KICKING_TIME {
+                if desk.kicks.borrow().is_due(now) {
+                    self.live.wake_again();
+                }
+                return;
+            }
+        }
+    }
+
+    /// Whether connecting clients can be told the truth: the policy is as fresh as the operator wants it.
+    fn fresh(&self) -> Result<(), Reason> {
+        let fresh = match self.config.freshness {
+            Freshness::Strict => self.live.confirm(self.config.barrier_timeout).is_ok(),
+            Freshness::Bounded => self.live.age() <= self.config.max_staleness,
+        };
+        if fresh || self.config.on_stale == OnStale::Serve { Ok(()) } else { Err(Reason::StalePolicy) }
+    }
+
+    /// Whether the broker ticks: without it nobody could be thrown off.
+    fn ready(&self, desk: Option<&Desk>) -> Result<(), Reason> {
+        if desk.is_some_and(|desk| !desk.ticked.get()) && self.started.elapsed() > FIRST_TICK {
+            self.refusals.hint(
+                "this broker never gives the plugin a tick, so no revocation could end a session: \
+                 with 2.0.11, remove `per_listener_settings true`",
+            );
+            return Err(Reason::WrongListenerOptions);
+        }
+        Ok(())
+    }
+
+    /// Denies and says so, unless it is somebody whom others are to decide about.
+    fn refuse<T>(&self, refused: &Refused<'_>) -> Answer<T> {
+        let answer = if refused.reason == Reason::UnknownIdentity { self.unknown() } else { Answer::Deny };
+        if !matches!(answer, Answer::Defer) {
+            self.refusals.report(refused);
+        }
+        answer
+    }
+
+    /// What is said to somebody whom the database does not know.
+    fn unknown<T>(&self) -> Answer<T> {
+        match self.config.unknown {
+            Unknown::Deny => Answer::Deny,
+            Unknown::Defer => Answer::Defer,
+        }
+    }
+}
+
+/// While this lives, a client is being thrown off; also where a panic ends it, nobody is afterwards.
+struct Kicking<'d>(&'d Cell<Option<bool>>);
+
+impl<'d> Kicking<'d> {
+    fn begin(kicking: &'d Cell<Option<bool>>, cause: Cause) -> Self {
+        kicking.set(Some(cause.keeps_subscriptions));
+        Self(kicking)
+    }
+}
+
+impl Drop for Kicking<'_> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
+
+/// The device that a session belongs to, if it may still be here.
+fn still(snapshot: &Snapshot, session: &Session, client_id: &str, now: UnixSeconds) -> Result<DeviceId, Reason> {
+    let device = snapshot.admit(session.proof(), Some(client_id), now).map_err(|refusal| refusal.reason)?;
+    // An identity that has passed to another device takes nobody's session along.
+    if device.id == session.device { Ok(device.id) } else { Err(Reason::IdentityMoved) }
+}
