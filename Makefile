@@ -1,0 +1,62 @@
+# What people repeat. `make` alone says what there is.
+
+PACKAGES := build-essential pkg-config libclang-dev libssl-dev mosquitto mosquitto-clients mosquitto-dev \
+            libmosquitto-dev openssl sqlite3
+DESTDIR ?=
+PREFIX  ?= /usr
+# all: `make test` fails unless it runs on every Mosquitto that is supported, not only on those it can get.
+WARDEN_BROKERS ?=
+export WARDEN_BROKERS
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test lint bench install
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+deps: ## Install the Debian packages that building and testing need
+	@missing=; for package in $(PACKAGES) $(EXTRA_PACKAGES); do \
+	    [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	    echo "installing$$missing"; \
+	    $$as_root apt-get -qq update && \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null || exit 1; \
+	    case "$$missing " in *" mosquitto "*) \
+	        if [ -d /run/systemd/system ]; then $$as_root systemctl disable --now mosquitto.service; fi ;; \
+	    esac; \
+	fi
+	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs says how to install it" >&2; exit 1; }
+
+build: deps ## Build the plugin and the command, optimised: target/release/
+	cargo build --release
+
+demo: deps ## Watch a broker admit, refuse and throw off devices
+	tests/demo.sh
+
+test: deps ## Run all tests, on every Mosquitto that can be had
+	tests/brokers.sh $(if $(filter all,$(WARDEN_BROKERS)),--all)
+	cargo test
+
+lint: ## Check format, lints, licences and scripts
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --log-level error check bans licenses sources; \
+	    else echo "not checked: licences (cargo install --locked cargo-deny)"; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck tests/*.sh .ci/run; \
+	    else echo "not checked: scripts (apt install shellcheck)"; fi
+
+bench: deps ## Measure what the design has a budget for
+	cargo bench
+
+install: ## Install what `make build` has built, below $(DESTDIR)$(PREFIX)
+	@test -x target/release/warden || { echo "nothing is built yet: make build" >&2; exit 1; }
+	install -D -m 644 target/release/libmosquitto_warden.so $(DESTDIR)$(PREFIX)/lib/mosquitto-warden/libmosquitto_warden.so
+	install -D -m 755 target/release/warden $(DESTDIR)$(PREFIX)/bin/warden
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/mosquitto-warden $(wildcard README.md) mosquitto-conf/* LICENSE-*
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	target/release/warden completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/warden
+	target/release/warden completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_warden
+	target/release/warden completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/warden.fish

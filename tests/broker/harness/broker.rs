@@ -1,0 +1,216 @@
+//! One running Mosquitto: started, watched through its log, stopped.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Mosquitto, PATIENCE, eventually};
+
+/// Which of a broker's listeners; the example configurations say what each is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// Port 8883 of the examples.
+    Certificates,
+    /// Port 8884 of the examples.
+    Psk,
+}
+
+/// A broker that runs until it is dropped. Its log is shown when the test fails.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    child: Child,
+    log: Arc<Log>,
+    ports: [u16; 2],
+}
+
+/// A broker that did not start.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    /// What it exited with, if it exited by itself.
+    pub(crate) code: Option<i32>,
+    pub(crate) log: String,
+}
+
+impl Broker {
+    /// Starts a broker with this configuration, in which the examples' ports become free ones on the loopback interface.
+    pub(crate) fn start(mosquitto: &Mosquitto, directory: &Path, configuration: &str) -> Result<Self, NotStarted> {
+        loop {
+            match Self::start_once(mosquitto, directory, configuration) {
+                // Somebody was faster to take a port that was free a moment ago.
+                Err(failure) if failure.log.contains("Address already in use") => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn start_once(mosquitto: &Mosquitto, directory: &Path, configuration: &str) -> Result<Self, NotStarted> {
+        let ports = [free_port(), free_port()];
+        let configuration = configuration
+            .replace("listener 8883", &format!("listener {} 127.0.0.1", ports[0]))
+            .replace("listener 8884", &format!("listener {} 127.0.0.1", ports[1]));
+        // Else each of many thousand connections waits 40 ms for an acknowledgement that TCP delays.
+        let configuration = format!("set_tcp_nodelay true\n{configuration}");
+        let file: PathBuf = directory.join(format!("mosquitto-{}.conf", ports[0]));
+        fs::write(&file, configuration).unwrap();
+
+        let mut child = Command::new(&mosquitto.program)
+            .args(["-v", "-c"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Log::default());
+        let (writer, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
+        std::thread::spawn(move || writer.fill(BufReader::new(stderr)));
+
+        let running = format!("mosquitto version {} running", mosquitto.version);
+        if log.wait_for(&running) {
+            Ok(Self { child, log, ports })
+        } else {
+            // Either it has exited, or it hangs, which is as good as a failure.
+            let _ = child.kill();
+            let code = child.wait().unwrap().code();
+            Err(NotStarted { code, log: log.text() })
+        }
+    }
+
+    pub(crate) fn port(&self, listen: Listen) -> u16 {
+        match listen {
+            Listen::Certificates => self.ports[0],
+            Listen::Psk => self.ports[1],
+        }
+    }
+
+    /// Everything that it has logged until now.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Waits until the log has a line that contains this text.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        assert!(self.log.wait_for(text), "the log never said `{text}`; it says:\n{}", self.log());
+    }
+
+    /// How many lines of the log contain this text.
+    pub(crate) fn count_in_log(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// SIGHUP: read the configuration again, soon.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// SIGHUP, and the broker has heard it.
+    pub(crate) fn reload(&self) {
+        let before = self.count_in_log("Reloading config");
+        self.hang_up();
+        eventually("the broker reloads its configuration", || {
+            (self.count_in_log("Reloading config") > before).then_some(())
+        });
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// SIGTERM: ends it as an operator would, and says how it ended and all that it has logged.
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
+        self.signal(Signal::TERM);
+        let status = eventually("the broker ends", || self.child.try_wait().unwrap());
+        assert_eq!(status.signal(), None, "the broker died of a signal; it says:\n{}", self.log());
+        self.log.wait_until_complete();
+        (status.code(), self.log())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let ended_by_itself = self.child.try_wait().unwrap();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            if let Some(status) = ended_by_itself {
+                eprintln!("the broker had ended before: {status}");
+            }
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default();
+            eprintln!("the broker's log ends:\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// The lines of a broker's log, filled by a thread that reads its standard error.
+#[derive(Debug, Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    text: String,
+    complete: bool,
+}
+
+impl Log {
+    fn fill(&self, mut reader: impl BufRead) {
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            self.state.lock().unwrap().text.push_str(&String::from_utf8_lossy(&line));
+            self.changed.notify_all();
+            line.clear();
+        }
+        self.state.lock().unwrap().complete = true;
+        self.changed.notify_all();
+    }
+
+    fn text(&self) -> String {
+        self.state.lock().unwrap().text.clone()
+    }
+
+    /// Whether this text came, before the log ended and in good time.
+    fn wait_for(&self, text: &str) -> bool {
+        self.wait_while(|state| !state.complete && !state.text.contains(text)).text.contains(text)
+    }
+
+    fn wait_until_complete(&self) {
+        drop(self.wait_while(|state| !state.complete));
+    }
+
+    fn wait_while(&self, condition: impl Fn(&LogState) -> bool) -> std::sync::MutexGuard<'_, LogState> {
+        let deadline = Instant::now() + PATIENCE;
+        let state = self.state.lock().unwrap();
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.changed.wait_timeout_while(state, left, |state| condition(state)).unwrap().0
+    }
+}
+
+/// A port that nobody listens on, below those that the system gives to outgoing connections.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() % 1000 * 20;
+    loop {
+        let offset = (start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 20_000;
+        let port = 10_000 + u16::try_from(offset).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}

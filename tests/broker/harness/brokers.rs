@@ -1,0 +1,78 @@
+//! The Mosquitto versions to run on: those that `tests/brokers.sh` has put under `target/brokers`.
+
+use std::any::Any;
+use std::path::{Path, PathBuf};
+use std::{env, fs, thread};
+
+/// What `WARDEN_BROKERS=all` asks for: the beginning of each version that the plugin is made for.
+const ALL: [&str; 3] = ["2.0.11", "2.0.2", "2.1."];
+
+/// One Mosquitto that can be run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mosquitto {
+    pub(crate) version: String,
+    pub(crate) program: PathBuf,
+}
+
+impl Mosquitto {
+    /// Whether it tells plugins about every client that connects: from 2.1.
+    pub(crate) fn has_connect_event(&self) -> bool {
+        !self.version.starts_with("2.0.")
+    }
+}
+
+/// Runs the test on each Mosquitto at the same time, and says on which of them it failed.
+pub(crate) fn on_every_broker(test: impl Fn(&Mosquitto) + Sync) {
+    let failures: Vec<String> = thread::scope(|scope| {
+        let threads: Vec<_> = installed()
+            .into_iter()
+            .map(|mosquitto| {
+                let (name, test) = (format!("mosquitto {}", mosquitto.version), &test);
+                let body = move || test(&mosquitto);
+                (name.clone(), thread::Builder::new().name(name).spawn_scoped(scope, body).unwrap())
+            })
+            .collect();
+        threads
+            .into_iter()
+            .filter_map(|(name, thread)| thread.join().err().map(|panic| format!("on {name}: {}", message(&*panic))))
+            .collect()
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The brokers that there are.
+pub(crate) fn installed() -> Vec<Mosquitto> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/brokers");
+    let mut found: Vec<Mosquitto> = fs::read_dir(&directory)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap())
+        .map(|entry| Mosquitto {
+            version: entry.file_name().into_string().unwrap(),
+            program: entry.path().join("mosquitto.sh"),
+        })
+        .filter(|mosquitto| mosquitto.program.exists())
+        .collect();
+    found.sort();
+    if env::var("WARDEN_BROKERS").is_ok_and(|which| which == "all") {
+        for series in ALL {
+            assert!(
+                found.iter().any(|mosquitto| mosquitto.version.starts_with(series)),
+                "no mosquitto {series} under target/brokers: run tests/brokers.sh --all"
+            );
+        }
+    }
+    if let Ok(only) = env::var("WARDEN_TEST_BROKERS") {
+        found.retain(|mosquitto| only.split([',', ' ']).any(|version| version == mosquitto.version));
+    }
+    assert!(!found.is_empty(), "no mosquitto under target/brokers: run tests/brokers.sh, or `make test`, which does");
+    found
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words")
+}

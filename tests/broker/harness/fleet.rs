@@ -1,0 +1,182 @@
+//! A fleet: a CA, a database made by the `warden` command, and a directory in which brokers run on both.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::broker::NotStarted;
+use super::{Broker, Ca, Login, Mosquitto};
+
+/// A directory that has everything a broker needs, and goes when this does.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    directory: TempDir,
+    pub(crate) ca: Ca,
+}
+
+impl Fleet {
+    /// Certificates and directories, and no database: for brokers without the plugin, or that shall not start.
+    pub(crate) fn without_database() -> Self {
+        let directory = tempfile::Builder::new().prefix("warden-").tempdir().unwrap();
+        open_to_everyone(directory.path());
+        for name in ["etc", "data", "plugin"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let ca = Ca::new(&directory.path().join("etc"));
+        let fleet = Self { directory, ca };
+        fs::copy(built_plugin(), fleet.plugin()).expect("cargo has built no plugin beside the tests");
+        fs::write(fleet.path("etc/warden.toml"), fleet.with_our_paths(&example("warden.toml"))).unwrap();
+        // Many brokers share this machine: to be late for a moment is not what is tested.
+        fleet.option("barrier_timeout = \"5s\"");
+        give_to_broker(&fleet.ca.key("server"));
+        give_to_broker(&fleet.path("data"));
+        fleet
+    }
+
+    /// An empty database.
+    pub(crate) fn new() -> Self {
+        let fleet = Self::without_database();
+        fleet.warden(&["init"]);
+        give_to_broker(&fleet.database());
+        give_to_broker(&fleet.key_file());
+        fleet
+    }
+
+    /// With the role `sensor`, as the demo has it: a device may publish below its own name and read its own commands,
+    /// under a client id that begins with its name.
+    pub(crate) fn with_sensors() -> Self {
+        let fleet = Self::new();
+        fleet.warden(&["role", "add", "sensor", "--client-id", "%u*"]);
+        fleet.warden(&["rule", "add", "sensor", "allow", "publish", "devices/%u/#"]);
+        fleet.warden(&["rule", "add", "sensor", "allow", "read", "devices/%u/cmd"]);
+        fleet
+    }
+
+    /// A new device that shows a certificate with its name.
+    pub(crate) fn certificate_device(&self, name: &str, role: &str) -> Login {
+        self.warden(&["device", "add", name, "--cn", "--role", role]);
+        self.ca.device(name)
+    }
+
+    /// A new device that has a pre-shared key.
+    pub(crate) fn psk_device(&self, name: &str, role: &str) -> Login {
+        let printed = self.warden(&["device", "add", name, "--psk", "--role", role, "--json"]);
+        let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        Login::psk(name, printed["psk"]["key"].as_str().expect("the new key is printed"))
+    }
+
+    /// Runs `warden`, which must succeed, and returns what it printed.
+    pub(crate) fn warden(&self, arguments: &[&str]) -> String {
+        let output = self.try_warden(arguments);
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "warden {}: {}\n{stdout}{stderr}", arguments.join(" "), output.status);
+        stdout.into_owned()
+    }
+
+    /// Runs `warden`, and whatever comes of it.
+    pub(crate) fn try_warden(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_warden"))
+            .args(arguments)
+            .env("WARDEN_DATABASE", self.database())
+            .env("WARDEN_KEY_FILE", self.key_file())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs SQL in the sqlite3 shell, as an operator would type it, and returns what it printed.
+    pub(crate) fn sql(&self, statements: &str) -> String {
+        let output = Command::new("sqlite3")
+            .args(["-bail", "-cmd", ".timeout 10000"])
+            .arg(self.database())
+            .arg(statements)
+            .output()
+            .expect("the sqlite3 shell is missing: make deps");
+        assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// `UPDATE devices SET status = …`: the whole revocation, or its reversal.
+    pub(crate) fn set_status(&self, device: &str, status: &str) {
+        self.sql(&format!("UPDATE devices SET status = '{status}' WHERE name = '{device}';"));
+    }
+
+    /// A broker with one of the example configurations.
+    pub(crate) fn start(&self, mosquitto: &Mosquitto, example: &str) -> Broker {
+        self.start_with(mosquitto, &self.configuration(example))
+    }
+
+    /// A broker with this configuration.
+    pub(crate) fn start_with(&self, mosquitto: &Mosquitto, configuration: &str) -> Broker {
+        self.try_start(mosquitto, configuration)
+            .unwrap_or_else(|failure| panic!("the broker ended with {:?} and says:\n{}", failure.code, failure.log))
+    }
+
+    /// A broker with this configuration, which may be one that it does not start with.
+    pub(crate) fn try_start(&self, mosquitto: &Mosquitto, configuration: &str) -> Result<Broker, NotStarted> {
+        Broker::start(mosquitto, self.directory.path(), configuration)
+    }
+
+    /// An example configuration with our paths in it, for tests that change a line.
+    pub(crate) fn configuration(&self, name: &str) -> String {
+        self.with_our_paths(&example(name))
+    }
+
+    /// Adds a line to the plugin's options.
+    pub(crate) fn option(&self, line: &str) {
+        let file = self.path("etc/warden.toml");
+        fs::write(&file, format!("{}\n{line}\n", fs::read_to_string(&file).unwrap())).unwrap();
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("data/warden.db")
+    }
+
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.path("data/warden.key")
+    }
+
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    fn plugin(&self) -> PathBuf {
+        self.path("plugin/libmosquitto_warden.so")
+    }
+
+    fn with_our_paths(&self, text: &str) -> String {
+        let path = |relative: &str| self.path(relative).into_os_string().into_string().unwrap();
+        text.replace("/usr/lib/mosquitto-warden/", &path("plugin/"))
+            .replace("/etc/mosquitto/warden/", &path("etc/"))
+            .replace("/var/lib/mosquitto/", &path("data/"))
+    }
+}
+
+fn example(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mosquitto-conf").join(name)).unwrap()
+}
+
+/// `cargo test` refreshes the plugin only here, beside the tests, and not in `target/debug`.
+fn built_plugin() -> PathBuf {
+    std::env::current_exe().unwrap().with_file_name("libmosquitto_warden.so")
+}
+
+fn open_to_everyone(directory: &Path) {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A broker that root starts drops to another user, who must be able to read and write this.
+pub(crate) fn give_to_broker(path: &Path) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let id = |option: &str| {
+        ["mosquitto", "nobody"].into_iter().find_map(|user| {
+            let output = Command::new("id").args([option, user]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().parse().ok()
+        })
+    };
+    chown(path, id("-u"), id("-g")).unwrap();
+}

@@ -1,0 +1,25 @@
+//! What the tests stand on: brokers to run, a fleet of devices with a CA and a database, and clients to connect with.
+//!
+//! Nothing here knows what the plugin should answer.
+
+mod broker;
+pub(crate) mod brokers;
+mod ca;
+mod client;
+mod command_line;
+mod crowd;
+mod figures;
+mod fleet;
+mod many;
+mod mqtt;
+mod wait;
+
+pub(crate) use broker::{Broker, Listen};
+pub(crate) use brokers::{Mosquitto, on_every_broker};
+pub(crate) use ca::{Ca, Login};
+pub(crate) use client::{Client, End, TlsVersion};
+pub(crate) use crowd::{Crowd, Heard};
+pub(crate) use figures::{crowd, reloads, revocations};
+pub(crate) use fleet::Fleet;
+pub(crate) use mqtt::{Connect, Packet, Version, frame, string, subscribe};
+pub(crate) use wait::{PATIENCE, eventually};

@@ -1,0 +1,47 @@
+//! The plugin in real brokers, asked by real clients: one file for each behaviour, run on every Mosquitto there is.
+//!
+//! `tests/brokers.sh` fetches the brokers; `WARDEN_TEST_BROKERS=2.1.2` narrows a run to some of them.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "in a test, a panic is how one says that something does not hold"
+)]
+
+mod harness;
+/// The listeners that the plugin serves: most claims are made about every one of them.
+mod listeners;
+
+/// A fleet of ten thousand through ten thousand changes.
+mod churn;
+/// A thousand sessions at once, and how soon one of them ends.
+mod crowds;
+/// Databases, key files and options that a broker cannot or can no longer use.
+mod damage;
+/// Who is let in, and who is not: identities and client ids.
+mod entry;
+/// What a connecting client may be sure of, with either kind of freshness.
+mod freshness;
+/// Identities, topics and bytes that nobody sane would send.
+mod hostile;
+/// A panic in each callback.
+mod panics;
+/// SIGHUP costs nobody anything.
+mod reload;
+/// TLS sessions that were made before the revocation.
+mod resumption;
+/// A committed change of any kind acts on sessions that are there, and on those that come.
+mod revocation;
+/// What a device may do, and what not, on every kind of listener.
+mod rights;
+/// Rows that make no sense, written by somebody who has switched the constraints off.
+mod rows;
+/// The ways to start a broker with the plugin.
+mod start;
+/// The harness itself, without the plugin: what it cannot see, no other test here could.
+mod the_harness;
+/// Brokers that never call the plugin on their tick.
+mod ticks;
