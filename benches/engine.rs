@@ -87,6 +87,7 @@ fn device(id: DeviceId) -> Device {
         kind: CredentialKind::X509Cn,
         identity: name.clone(),
         secret: None,
+        issuer: None,
         revoked: false,
         not_before: None,
         not_after: None,

@@ -22,20 +22,25 @@ CREATE TABLE devices (
 CREATE TABLE credentials (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     device_id     INTEGER NOT NULL REFERENCES devices (id) ON DELETE CASCADE,
-    kind          TEXT NOT NULL CHECK (kind IN ('x509_cn', 'x509_san_dns', 'x509_san_uri', 'x509_san_email',
-                                                'x509_sha256', 'x509_spki_sha256', 'psk', 'password')),
+    kind          TEXT NOT NULL CHECK (kind IN ('x509_cn', 'x509_san_dns', 'x509_san_uri', 'x509_san_email', 'x509_san_ip',
+                                                'x509_subject', 'x509_serial', 'x509_sha256', 'x509_spki_sha256',
+                                                'psk', 'password')),
     identity      TEXT NOT NULL CHECK (length(identity) BETWEEN 1 AND 65535) CHECK (instr(identity, char(0)) = 0),
     -- psk: sealed with the key file. password: a PHC string.
     secret        TEXT,
     -- psk: keyed digest of the key itself, so that no two credentials can share one.
     secret_digest TEXT UNIQUE,
+    -- x509: SHA-256, in hexadecimal digits, of the public key (SubjectPublicKeyInfo) of an authority that must have
+    -- issued the certificate, directly or through others. NULL: any that the broker trusts.
+    issuer        TEXT CHECK (issuer IS NULL OR (length(issuer) = 64 AND issuer NOT GLOB '*[^0-9a-f]*')),
     status        TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'revoked')),
     not_before    TEXT CHECK (unixepoch(not_before) IS NOT NULL OR not_before IS NULL),
     not_after     TEXT CHECK (unixepoch(not_after) IS NOT NULL OR not_after IS NULL),
     created_at    TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
     UNIQUE (kind, identity),
     CHECK ((kind IN ('psk', 'password')) = (secret IS NOT NULL)),
-    CHECK ((kind = 'psk') = (secret_digest IS NOT NULL))
+    CHECK ((kind = 'psk') = (secret_digest IS NOT NULL)),
+    CHECK (issuer IS NULL OR kind LIKE 'x509%')
 ) STRICT;
 CREATE INDEX credentials_by_device ON credentials (device_id);
 CREATE INDEX credentials_by_identity ON credentials (identity);
@@ -70,14 +75,31 @@ CREATE TABLE device_roles (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX device_roles_by_role ON device_roles (role_id);
 
--- Acted upon from the release that reads certificates in the TLS handshake.
+-- The certificate revocation lists (RFC 5280, section 5) that were imported, one for each authority.
+CREATE TABLE crls (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    issuer      TEXT NOT NULL UNIQUE,
+    -- The CRL number, in hexadecimal digits; NULL where the list had none.
+    number      TEXT,
+    this_update TEXT NOT NULL,
+    next_update TEXT,
+    imported_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+) STRICT;
+
+-- Certificates that are refused, whoever shows them, whatever else is good about them.
 CREATE TABLE revoked_certificates (
-    issuer     TEXT NOT NULL,
-    serial     TEXT NOT NULL,
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- A name as in RFC 4514, for instance CN=Fleet CA,O=Example; case, order and blanks make no difference.
+    issuer     TEXT NOT NULL CHECK (length(issuer) BETWEEN 1 AND 4096 AND instr(issuer, char(0)) = 0),
+    -- Hexadecimal digits; case, colons and leading zeros make no difference.
+    serial     TEXT NOT NULL CHECK (length(serial) BETWEEN 1 AND 128 AND serial NOT GLOB '*[^0-9a-fA-F:]*'),
     revoked_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
     reason     TEXT,
-    PRIMARY KEY (issuer, serial)
-) STRICT, WITHOUT ROWID;
+    -- The list that it came from, which may take it back; NULL: somebody's own decision.
+    crl_id     INTEGER REFERENCES crls (id) ON DELETE CASCADE,
+    UNIQUE (issuer, serial)
+) STRICT;
+CREATE INDEX revoked_certificates_by_crl ON revoked_certificates (crl_id);
 
 -- Facts about this database itself, such as which key file its secrets are sealed with.
 CREATE TABLE warden_meta (
@@ -85,10 +107,11 @@ CREATE TABLE warden_meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The change log. One row for each device or role that a statement touched; the newest number is the revision.
+-- The change log. One row for each device, role or revoked certificate that a statement touched; the newest number is
+-- the revision.
 CREATE TABLE change_log (
     revision  INTEGER PRIMARY KEY AUTOINCREMENT,
-    entity    TEXT NOT NULL CHECK (entity IN ('device', 'role')),
+    entity    TEXT NOT NULL CHECK (entity IN ('device', 'role', 'certificate')),
     entity_id INTEGER NOT NULL
 ) STRICT;
 
@@ -237,4 +260,26 @@ CREATE TRIGGER rules_moved AFTER UPDATE OF role_id ON rules WHEN NEW.role_id <> 
 END;
 CREATE TRIGGER rules_deleted AFTER DELETE ON rules BEGIN
     INSERT INTO change_log (entity, entity_id) VALUES ('role', OLD.role_id);
+END;
+
+-- What changed: revoked certificates.
+CREATE TRIGGER revoked_certificates_replaced_insert BEFORE INSERT ON revoked_certificates BEGIN
+    INSERT INTO change_log (entity, entity_id) SELECT 'certificate', id FROM revoked_certificates
+    WHERE id = NEW.id OR (issuer = NEW.issuer AND serial = NEW.serial);
+END;
+CREATE TRIGGER revoked_certificates_replaced_update BEFORE UPDATE OF id, issuer, serial ON revoked_certificates BEGIN
+    INSERT INTO change_log (entity, entity_id) SELECT 'certificate', id FROM revoked_certificates
+    WHERE id <> OLD.id AND (id = NEW.id OR (issuer = NEW.issuer AND serial = NEW.serial));
+END;
+CREATE TRIGGER revoked_certificates_inserted AFTER INSERT ON revoked_certificates BEGIN
+    INSERT INTO change_log (entity, entity_id) VALUES ('certificate', NEW.id);
+END;
+CREATE TRIGGER revoked_certificates_updated AFTER UPDATE OF id, issuer, serial ON revoked_certificates BEGIN
+    INSERT INTO change_log (entity, entity_id) VALUES ('certificate', OLD.id), ('certificate', NEW.id);
+END;
+CREATE TRIGGER revoked_certificates_deleted AFTER DELETE ON revoked_certificates BEGIN
+    INSERT INTO change_log (entity, entity_id) VALUES ('certificate', OLD.id);
+END;
+CREATE TRIGGER crls_deleted AFTER DELETE ON crls BEGIN
+    DELETE FROM revoked_certificates WHERE crl_id = OLD.id;
 END;

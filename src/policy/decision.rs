@@ -82,6 +82,18 @@ pub enum Reason {
     ClientIdMismatch,
     /// The certificate cannot be read, or says nothing that identifies a device.
     UnusableCertificate,
+    /// This certificate is revoked, by its authority or by somebody's decision.
+    CertificateRevoked,
+    /// By its own dates the certificate is not valid yet.
+    CertificateNotYetValid,
+    /// By its own dates the certificate has expired.
+    CertificateExpired,
+    /// Another authority has issued the certificate than the credential asks for.
+    WrongIssuer,
+    /// The plugin has not seen the TLS handshake in which the certificate was shown.
+    HandshakeNotSeen,
+    /// Whether the certificate is revoked has to be known, and is not (yet).
+    RevocationUnknown,
     /// The listener proves no identity that the plugin can use; the log says which option to change.
     WrongListenerOptions,
     /// The policy in memory could not be confirmed against the database in time.
@@ -110,6 +122,12 @@ impl Reason {
             Self::Expired => "expired",
             Self::ClientIdMismatch => "client-id-mismatch",
             Self::UnusableCertificate => "unusable-certificate",
+            Self::CertificateRevoked => "certificate-revoked",
+            Self::CertificateNotYetValid => "certificate-not-yet-valid",
+            Self::CertificateExpired => "certificate-expired",
+            Self::WrongIssuer => "wrong-issuer",
+            Self::HandshakeNotSeen => "handshake-not-seen",
+            Self::RevocationUnknown => "revocation-unknown",
             Self::WrongListenerOptions => "wrong-listener-options",
             Self::StalePolicy => "stale-policy",
         }

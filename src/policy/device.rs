@@ -37,6 +37,12 @@ pub enum CredentialKind {
     X509SanUri,
     /// A mail address of its certificate.
     X509SanEmail,
+    /// An IP address of its certificate.
+    X509SanIp,
+    /// The whole subject of its certificate, as RFC 4514 writes it.
+    X509Subject,
+    /// The serial number of its certificate: unique within one authority only.
+    X509Serial,
     /// The SHA-256 of its certificate.
     X509Sha256,
     /// The SHA-256 of its certificate's public key.
@@ -49,11 +55,14 @@ pub enum CredentialKind {
 
 impl CredentialKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::X509Cn,
         Self::X509SanDns,
         Self::X509SanUri,
         Self::X509SanEmail,
+        Self::X509SanIp,
+        Self::X509Subject,
+        Self::X509Serial,
         Self::X509Sha256,
         Self::X509SpkiSha256,
         Self::Psk,
@@ -68,6 +77,9 @@ impl CredentialKind {
             Self::X509SanDns => "x509_san_dns",
             Self::X509SanUri => "x509_san_uri",
             Self::X509SanEmail => "x509_san_email",
+            Self::X509SanIp => "x509_san_ip",
+            Self::X509Subject => "x509_subject",
+            Self::X509Serial => "x509_serial",
             Self::X509Sha256 => "x509_sha256",
             Self::X509SpkiSha256 => "x509_spki_sha256",
             Self::Psk => "psk",
@@ -96,6 +108,8 @@ pub struct Credential {
     pub identity: Box<str>,
     /// As it is stored: sealed or hashed. It is opened only for the moment in which it is needed.
     pub secret: Option<Box<str>>,
+    /// x509: the SHA-256, in hexadecimal digits, of the public key of an authority that must have issued the certificate.
+    pub issuer: Option<Box<str>>,
     pub revoked: bool,
     /// The first second in which it is good.
     pub not_before: Option<UnixSeconds>,

@@ -4,6 +4,7 @@
 //! who the device is, and the time.
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 mod client_id;
 pub mod decision;
 pub mod device;

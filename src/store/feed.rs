@@ -3,6 +3,7 @@
 //! Whoever follows a feed applies a delta to what it has, and starts afresh when it is given everything: after a start,
 //! after the database was away for longer than its change log reaches, and after another one was put in its place.
 
+use crate::policy::certificate::CertificateId;
 use crate::policy::device::{Device, DeviceId, RoleId};
 use crate::policy::role::Role;
 
@@ -23,6 +24,8 @@ pub struct Changes {
     pub revision: i64,
     pub devices: Vec<(DeviceId, Option<Device>)>,
     pub roles: Vec<(RoleId, Option<Role>)>,
+    /// Rows of revoked certificates, by number.
+    pub certificates: Vec<(i64, Option<CertificateId>)>,
 }
 
 /// The whole policy of one revision.
@@ -31,4 +34,6 @@ pub struct Everything {
     pub revision: i64,
     pub devices: Vec<Device>,
     pub roles: Vec<Role>,
+    /// Rows of revoked certificates, by number.
+    pub certificates: Vec<(i64, CertificateId)>,
 }

@@ -232,6 +232,7 @@ where
         kind,
         identity: Columns::text(row, "identity").and_then(required("identity")).map_err(of_credential)?,
         secret: Columns::text(row, "secret").map_err(of_credential)?,
+        issuer: Columns::text(row, "issuer").map_err(of_credential)?,
         revoked,
         not_before: moment(row, "not_before", "not_before_given").map_err(of_credential)?,
         not_after: moment(row, "not_after", "not_after_given").map_err(of_credential)?,

@@ -17,7 +17,7 @@ use crate::policy::role::Role;
 /// How many devices or roles are asked for at once when changes are read.
 const BATCH: usize = 500;
 
-const CREDENTIAL_COLUMNS: &str = "device_id, kind, identity, secret, status, \
+const CREDENTIAL_COLUMNS: &str = "device_id, kind, identity, secret, issuer, status, \
     unixepoch(not_before) AS not_before, not_before IS NOT NULL AS not_before_given, \
     unixepoch(not_after) AS not_after, not_after IS NOT NULL AS not_after_given";
 
@@ -108,7 +108,7 @@ fn file_number(path: &Path) -> Result<(u64, u64), StoreError> {
 async fn everything(connection: &mut SqliteConnection, revision: i64) -> Result<Everything, sqlx::Error> {
     let roles = roles(connection, None).await?;
     let devices = devices(connection, None).await?;
-    Ok(Everything { revision, devices, roles })
+    Ok(Everything { revision, devices, roles, certificates: Vec::new() })
 }
 
 async fn changes(connection: &mut SqliteConnection, after: i64, revision: i64) -> Result<Changes, sqlx::Error> {

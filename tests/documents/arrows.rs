@@ -5,14 +5,14 @@ use crate::here;
 
 /// Each module, and those of the house that it may know of. The table in docs/architecture.md says the same.
 const MAY_KNOW: [(&str, &[&str]); 11] = [
-    ("credential", &[]),
+    ("credential", &["policy"]),
     ("policy", &[]),
     ("system_user", &[]),
-    ("config", &[]),
+    ("config", &["credential"]),
     ("log", &[]),
     ("key_file", &["credential", "system_user"]),
     ("store", &["policy", "credential", "system_user"]),
-    ("live", &["store", "policy", "log"]),
+    ("live", &["store", "policy", "credential", "log"]),
     ("plugin", &["live", "policy", "credential", "config", "key_file"]),
     ("ffi", &["plugin", "policy", "config", "log"]),
     ("cli", &["store", "policy", "credential", "config", "key_file", "system_user"]),
