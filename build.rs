@@ -34,6 +34,7 @@ fn main() {
         .allowlist_type("mosq_err_t")
         .allowlist_type("warden_.*")
         .allowlist_var("MOSQ_(ACL|LOG)_.*")
+        .allowlist_function("mosquitto_broker_publish_copy")
         .allowlist_function("mosquitto_callback_(un)?register")
         .allowlist_function("mosquitto_client_(address|certificate|id|username)")
         .allowlist_function("mosquitto_kick_client_by_(clientid|username)")

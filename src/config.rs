@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::Value;
 
+use crate::credential::certificate::{Field, Reading};
+
 /// Where the database is when nobody says otherwise: in the directory that belongs to the broker's user.
 pub const DEFAULT_DATABASE: &str = "/var/lib/mosquitto/warden.db";
 
@@ -35,6 +37,26 @@ pub struct Config {
     pub poll_interval: Duration,
     /// How many log lines a second refusals may write.
     pub refusals_per_second: u32,
+    /// Whether certificates are judged in the TLS handshake.
+    pub handshake: Handshake,
+    /// Who may resume a TLS session instead of a full handshake.
+    pub resumption: Resumption,
+    /// How a certificate says who its holder is.
+    pub certificate: Reading,
+    /// What happens to devices whose certificate has expired, where the broker lets it through.
+    pub expired: Expired,
+    /// With [`Expired::RenewOnly`]: the name of the role that they have.
+    pub renewal_role: String,
+    /// Revocation lists that are watched.
+    pub crl_files: Vec<PathBuf>,
+    /// The certificates of the authorities that have signed them.
+    pub crl_issuers: Vec<PathBuf>,
+    /// What a list past its next update means.
+    pub crl_expired: CrlExpired,
+    /// Whether the authorities' responders are asked.
+    pub ocsp: Ocsp,
+    /// The responder that is asked, instead of the one that a certificate names.
+    pub ocsp_responder: Option<String>,
 }
 
 impl Default for Config {
@@ -50,6 +72,16 @@ impl Default for Config {
             unknown: Unknown::Deny,
             poll_interval: Duration::from_millis(20),
             refusals_per_second: 50,
+            handshake: Handshake::Enforce,
+            resumption: Resumption::Good,
+            certificate: Reading::default(),
+            expired: Expired::Refuse,
+            renewal_role: "renewal".to_owned(),
+            crl_files: Vec::new(),
+            crl_issuers: Vec::new(),
+            crl_expired: CrlExpired::Warn,
+            ocsp: Ocsp::Off,
+            ocsp_responder: None,
         }
     }
 }
@@ -82,6 +114,58 @@ pub enum Unknown {
     Deny,
     /// Other plugins, and then the broker's own files, are asked.
     Defer,
+}
+
+/// Whether certificates are judged in the TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Handshake {
+    /// They are, and who was not judged there is refused.
+    Enforce,
+    /// They are judged when the client is connected.
+    Off,
+}
+
+/// Who may resume a TLS session instead of a full handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resumption {
+    /// Whose certificate is still good.
+    Good,
+    /// Nobody.
+    Off,
+}
+
+/// What happens to devices whose certificate has expired, where the broker lets it through
+/// (`disable_client_cert_date_checks` of Mosquitto 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expired {
+    /// They are refused.
+    Refuse,
+    /// They have the role named [`Config::renewal_role`] and nothing else.
+    RenewOnly,
+}
+
+/// What a revocation list past its next update means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CrlExpired {
+    /// A line in the log; what it says still counts.
+    Warn,
+    /// Nobody comes in whose certificate is of its authority.
+    Refuse,
+}
+
+/// Whether the authorities' responders (RFC 6960) are asked about certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ocsp {
+    Off,
+    /// They are; who they say nothing of is admitted.
+    Soft,
+    /// They are; nobody is admitted before they have said that the certificate is good.
+    Hard,
 }
 
 /// The key file that belongs to a database unless another is named: beside it, ending in `.key`.
@@ -134,7 +218,7 @@ impl std::error::Error for Problems {}
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 21] = [
     "database",
     "key_file",
     "freshness",
@@ -144,6 +228,18 @@ pub const KEYS: [&str; 9] = [
     "unknown",
     "poll_interval",
     "refusals_per_second",
+    "handshake",
+    "resumption",
+    "certificate.identity",
+    "certificate.ext_key_usage",
+    "certificate.clock_skew",
+    "certificate.expired",
+    "certificate.renewal_role",
+    "crl_files",
+    "crl_issuers",
+    "crl_expired",
+    "ocsp.mode",
+    "ocsp.responder",
 ];
 
 /// The configuration that these plugin options, and the file that they may name, describe.
@@ -189,8 +285,17 @@ fn read_file(
     };
     match text.parse::<toml::Table>() {
         Ok(table) => {
+            let place = |key: &str| format!("`{key}` in `{}`", path.display());
             for (key, value) in table {
-                draft.set(&key, value, &format!("`{key}` in `{}`", path.display()), problems);
+                match value {
+                    Value::Table(section) => {
+                        for (name, value) in section {
+                            let key = format!("{key}.{name}");
+                            draft.set(&key, value, &place(&key), problems);
+                        }
+                    }
+                    value => draft.set(&key, value, &place(&key), problems),
+                }
             }
         }
         Err(error) => problems.push(format!("`{}` is not a TOML file: {}", path.display(), one_line(&error))),
@@ -224,6 +329,20 @@ impl Draft {
             "on_stale" => one_of(value).map(|choice| config.on_stale = choice),
             "unknown" => one_of(value).map(|choice| config.unknown = choice),
             "poll_interval" => duration(&value, Duration::from_secs(1)).map(|time| config.poll_interval = time),
+            "handshake" => one_of(value).map(|choice| config.handshake = choice),
+            "resumption" => one_of(value).map(|choice| config.resumption = choice),
+            "certificate.identity" => fields(value).map(|fields| config.certificate.identity = fields),
+            "certificate.ext_key_usage" => truth(&value).map(|truth| config.certificate.ext_key_usage = truth),
+            "certificate.clock_skew" => {
+                tolerance(&value, Duration::from_hours(24)).map(|time| config.certificate.clock_skew = time)
+            }
+            "certificate.expired" => one_of(value).map(|choice| config.expired = choice),
+            "certificate.renewal_role" => text(value).map(|name| config.renewal_role = name),
+            "crl_files" => paths(value).map(|paths| config.crl_files = paths),
+            "crl_issuers" => paths(value).map(|paths| config.crl_issuers = paths),
+            "crl_expired" => one_of(value).map(|choice| config.crl_expired = choice),
+            "ocsp.mode" => one_of(value).map(|choice| config.ocsp = choice),
+            "ocsp.responder" => responder(value).map(|url| config.ocsp_responder = Some(url)),
             "refusals_per_second" => number(&value, 1..=10_000).map(|count| config.refusals_per_second = count),
             unknown => return problems.push(unknown_key(unknown, place)),
         };
@@ -235,6 +354,9 @@ impl Draft {
     fn finish(mut self, mut problems: Problems) -> Result<Config, Problems> {
         if !self.key_file_named {
             self.config.key_file = default_key_file(&self.config.database);
+        }
+        if !self.config.crl_files.is_empty() && self.config.crl_issuers.is_empty() {
+            problems.push("crl_files: name the certificates of the authorities that sign these lists in `crl_issuers`");
         }
         if problems.is_empty() {
             return Ok(self.config);
@@ -279,6 +401,49 @@ fn text(value: Value) -> Result<String, String> {
     }
 }
 
+/// Several texts: a list, or on a plugin_opt line with commas between them.
+fn texts(value: Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::Array(values) => values.into_iter().map(text).collect(),
+        Value::String(text) => Ok(text.split(',').map(|part| part.trim().to_owned()).collect()),
+        other => Err(format!("a list of texts is wanted, not a {}", other.type_str())),
+    }
+}
+
+fn paths(value: Value) -> Result<Vec<PathBuf>, String> {
+    let paths = texts(value)?;
+    if paths.iter().any(String::is_empty) {
+        return Err("a path is missing".to_owned());
+    }
+    Ok(paths.into_iter().map(PathBuf::from).collect())
+}
+
+fn fields(value: Value) -> Result<Vec<Field>, String> {
+    let words = texts(value)?;
+    if words.is_empty() {
+        return Err("at least one field is wanted, such as [\"san_uri\", \"cn\"]".to_owned());
+    }
+    let fields: Vec<Field> = words.into_iter().map(|word| one_of(Value::String(word))).collect::<Result<_, _>>()?;
+    match fields.iter().enumerate().find(|(index, field)| fields.iter().take(*index).any(|other| other == *field)) {
+        Some((_, twice)) => Err(format!("`{twice:?}` is there twice")),
+        None => Ok(fields),
+    }
+}
+
+fn truth(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Boolean(truth) => Ok(*truth),
+        Value::String(text) => text.parse().map_err(|_| "true or false is wanted".to_owned()),
+        other => Err(format!("true or false is wanted, not a {}", other.type_str())),
+    }
+}
+
+fn responder(value: Value) -> Result<String, String> {
+    let url = text(value)?;
+    // An answer is signed, so that it needs no TLS; and TLS would have to be checked in turn (RFC 6960, appendix A).
+    if url.starts_with("http://") { Ok(url) } else { Err("an address that begins with http:// is wanted".to_owned()) }
+}
+
 /// One of the words that serde knows for `T`; its message lists them.
 fn one_of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     let text = text(value)?;
@@ -288,11 +453,18 @@ fn one_of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 
 /// A positive time of at most `most`, written with its unit.
 fn duration(value: &Value, most: Duration) -> Result<Duration, String> {
+    match tolerance(value, most)? {
+        Duration::ZERO => Err("a time longer than zero is wanted".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// A time of at most `most`, written with its unit, or none.
+fn tolerance(value: &Value, most: Duration) -> Result<Duration, String> {
     let Value::String(text) = value else {
         return Err("a time with its unit is wanted, such as \"100ms\" or \"60s\"".to_owned());
     };
     match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err("a time longer than zero is wanted".to_owned()),
         Ok(time) if time > most => Err(format!("at most {} is possible", humantime::format_duration(most))),
         Ok(time) => Ok(time),
         Err(error) => Err(format!("`{text}` is not a time such as \"100ms\" or \"60s\": {error}")),
@@ -353,7 +525,10 @@ mod tests {
         let expected = [
             "`barrier_timeout` in `w.toml`: a time with its unit is wanted, such as \"100ms\" or \"60s\"",
             "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, key_file, freshness, \
-             barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second",
+             barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second, handshake, \
+             resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
+             certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
+             ocsp.responder",
             "`poll_interval` in `w.toml`: at most 1s is possible",
             "`unknown` in `w.toml`: a text is wanted, not a array",
             "unknown option plugin_opt_databse; did you mean `database`?",
@@ -365,6 +540,35 @@ mod tests {
         let mut expected: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
         expected.sort();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn how_certificates_are_read_has_a_section_of_its_own() {
+        let file = "crl_files = [\"a.crl\", \"b.crl\"]\ncrl_issuers = [\"ca.crt\"]\n[certificate]\n\
+                    identity = [\"san_uri\", \"cn\"]\next_key_usage = true\nclock_skew = \"0s\"\n\
+                    expired = \"renew_only\"\n[ocsp]\nmode = \"hard\"\nresponder = \"http://ca.example/\"";
+        let options = [("config_file", "w.toml"), ("certificate.renewal_role", "renew")];
+        let config = from_options(options, |_: &Path| Ok(file.to_owned())).unwrap();
+        assert_eq!(config.certificate.identity, [Field::SanUri, Field::Cn]);
+        assert!(config.certificate.ext_key_usage && config.certificate.clock_skew.is_zero());
+        assert_eq!((config.expired, &*config.renewal_role), (Expired::RenewOnly, "renew"));
+        assert_eq!(config.crl_files, [Path::new("a.crl"), Path::new("b.crl")]);
+        assert_eq!((config.ocsp, config.ocsp_responder.as_deref()), (Ocsp::Hard, Some("http://ca.example/")));
+    }
+
+    #[test]
+    fn what_makes_no_sense_about_certificates_is_a_mistake() {
+        for (option, words) in [
+            (("certificate.identity", "cn, mac"), "unknown variant `mac`"),
+            (("certificate.identity", "cn,cn"), "twice"),
+            (("certificate.ext_key_usage", "yes"), "true or false"),
+            (("certificate.indentity", "cn"), "did you mean `certificate.identity`?"),
+            (("crl_files", "a.crl"), "crl_issuers"),
+            (("ocsp.responder", "https://ca.example"), "http://"),
+        ] {
+            let found = problems(&[option], "");
+            assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
+        }
     }
 
     #[test]

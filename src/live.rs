@@ -12,12 +12,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::log::causes;
+use crate::policy::certificate::CertificateId;
 use crate::policy::decision::Reason;
 use crate::policy::device::{DeviceId, RoleId, SharedDevice, UnixSeconds};
 use crate::policy::leaving::{Leaving, leaving};
+use crate::policy::revocation::{Demands, List, Revocations, Standing};
 use crate::policy::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::feed::Update;
@@ -25,6 +27,8 @@ use crate::store::sqlite::Feed;
 
 /// The longest pause between two attempts to reach a database that is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often it is asked whether credentials have ended; they end at full seconds.
+const LOOK_AT_CLOCK: Duration = Duration::from_millis(50);
 
 /// What the new versions mean for those who are connected.
 ///
@@ -35,7 +39,21 @@ pub struct Consequences {
     pub changed: HashSet<DeviceId>,
     /// The user names under which nobody may be here any more, and why.
     pub leaving: HashMap<Box<str>, Reason>,
+    /// The certificates that are revoked now and were not before.
+    pub revoked: HashSet<CertificateId>,
 }
+
+/// What is found out elsewhere than in the database.
+#[derive(Debug)]
+enum Notice {
+    /// This revocation list was read anew.
+    List(Box<str>, List),
+    /// A responder has said this of a certificate, or it is of no interest any more.
+    Standing(CertificateId, Option<Standing>),
+}
+
+/// How many notices may wait; who has more waits as well.
+const MOST_NOTICES: usize = 1_000;
 
 /// The policy was not confirmed against the database in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,21 +87,35 @@ struct Shared {
     answer: Condvar,
 }
 
+/// What is followed.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The database.
+    pub database: PathBuf,
+    /// How often it is asked whether it has changed.
+    pub poll_interval: Duration,
+    /// What has to be known of a certificate.
+    pub demands: Demands,
+}
+
 impl Live {
-    /// Reads the whole policy from the database at `path`, and follows it from there, asking every `poll_interval`.
+    /// Reads the whole policy from its `sources`, and follows them from there.
     ///
     /// Returns when the first snapshot is there. `wake` is called from the thread whenever there are [`Consequences`].
-    pub fn start(path: PathBuf, poll_interval: Duration, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
+    pub fn start(sources: Sources, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (feed, key_id, first) = runtime.block_on(async {
-            let mut feed = Feed::open(&path).await?;
+            let mut feed = Feed::open(&sources.database).await?;
             let key_id = feed.key_id().await?;
-            let first = Step::after(&Snapshot::default(), feed.update().await?);
-            let first = first.map(|step| {
-                step.report_unreadable(&Snapshot::default());
-                step.snapshot
-            });
-            Ok::<_, StoreError>((feed, key_id, first.unwrap_or_default()))
+            let nothing = Snapshot::default().with_revocations(Revocations::with_demands(sources.demands));
+            let first = match Step::after(&nothing, feed.update().await?) {
+                Some(step) => {
+                    step.report_unreadable(&nothing);
+                    step.snapshot
+                }
+                None => nothing,
+            };
+            Ok::<_, StoreError>((feed, key_id, first))
         })?;
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(first),
@@ -99,7 +131,13 @@ impl Live {
             answer: Condvar::new(),
         });
         let (stop, stopped) = oneshot::channel();
-        let follower = Follower { shared: Arc::clone(&shared), path, poll_interval, wake: Box::new(wake) };
+        let (_notify, notices) = mpsc::channel(MOST_NOTICES);
+        let follower = Follower {
+            shared: Arc::clone(&shared),
+            path: sources.database,
+            poll_interval: sources.poll_interval,
+            wake: Box::new(wake),
+        };
         let thread = std::thread::Builder::new()
             .name("warden-live".to_owned())
             .spawn(move || {
@@ -107,7 +145,7 @@ impl Live {
                 let follow = async move {
                     tokio::select! {
                         _ = stopped => {}
-                        () = follower.follow(feed) => {}
+                        () = follower.run(feed, notices) => {}
                     }
                 };
                 if catch_unwind(AssertUnwindSafe(|| runtime.block_on(follow))).is_err() {
@@ -207,6 +245,13 @@ struct Follower {
 }
 
 impl Follower {
+    /// All that the thread does. The parts take turns, and none of them awaits anything between reading the snapshot and
+    /// putting another in its place.
+    async fn run(&self, feed: Feed, notices: mpsc::Receiver<Notice>) {
+        tokio::join!(self.follow(feed), self.hear(notices), self.keep_time());
+    }
+
+    /// Follows the database.
     async fn follow(&self, feed: Feed) {
         let mut feed = Some(feed);
         let mut pause = self.poll_interval;
@@ -255,25 +300,80 @@ impl Follower {
         let old = self.shared.snapshot.load_full();
         let Some(step) = Step::after(&old, update) else { return Ok(()) };
         step.report_unreadable(&old);
-        let Step { snapshot: next, devices: changed, .. } = step;
-        let next = Arc::new(next);
-        let leaving: Vec<Leaving> = leaving(&old, &next, changed.iter().copied(), unix_now()).collect();
+        let Step { snapshot: next, devices: changed, revoked, .. } = step;
+        let now = unix_now();
+        let leaving: Vec<Leaving> = leaving((&old, now), (&next, now), changed.iter().copied()).collect();
         tracing::debug!(
             revision = next.revision(),
             changed = changed.len(),
             leaving = leaving.len(),
+            revoked = revoked.len(),
             "policy replaced"
         );
-        self.shared.snapshot.store(next);
-        if !changed.is_empty() {
-            let mut consequences = lock(&self.shared.consequences);
-            consequences.changed.extend(changed);
-            consequences.leaving.extend(leaving.into_iter().map(|one| (one.user_name, one.reason)));
-            drop(consequences);
+        self.shared.snapshot.store(Arc::new(next));
+        self.tell(changed, leaving, revoked);
+        Ok(())
+    }
+
+    /// Puts in place what is found out elsewhere than in the database.
+    async fn hear(&self, mut notices: mpsc::Receiver<Notice>) {
+        while let Some(notice) = notices.recv().await {
+            let old = self.shared.snapshot.load_full();
+            let mut revocations = old.revocations().clone();
+            let revoked: Vec<CertificateId> = match notice {
+                Notice::List(name, list) => {
+                    let new = list.revoked.iter().filter(|id| !revocations.contains(id)).copied().collect();
+                    revocations.change_list(&name, Some(list));
+                    new
+                }
+                Notice::Standing(id, standing) => {
+                    let was = revocations.standing(&id);
+                    revocations.change_standing(id, standing);
+                    let now_revoked = standing == Some(Standing::Revoked) && was != standing;
+                    if now_revoked { vec![id] } else { Vec::new() }
+                }
+            };
+            self.shared.snapshot.store(Arc::new(old.with_revocations(revocations)));
+            self.tell([], [], revoked);
+        }
+    }
+
+    /// Sees to it that those leave whose credentials have come to their end.
+    async fn keep_time(&self) {
+        let mut then = unix_now();
+        loop {
+            tokio::time::sleep(LOOK_AT_CLOCK).await;
+            let now = unix_now();
+            if now == then {
+                continue;
+            }
+            let snapshot = self.shared.snapshot.load_full();
+            let changed: Vec<DeviceId> = snapshot.ending(then, now).collect();
+            let leaving: Vec<Leaving> =
+                leaving((&snapshot, then), (&snapshot, now), changed.iter().copied()).collect();
+            self.tell(changed, leaving, []);
+            // A clock that was put back shows some ends twice, which is nothing to those who have left.
+            then = now;
+        }
+    }
+
+    /// Leaves word for the broker's thread, and wakes it.
+    fn tell(
+        &self,
+        changed: impl IntoIterator<Item = DeviceId>,
+        leaving: impl IntoIterator<Item = Leaving>,
+        revoked: impl IntoIterator<Item = CertificateId>,
+    ) {
+        let mut consequences = lock(&self.shared.consequences);
+        consequences.changed.extend(changed);
+        consequences.leaving.extend(leaving.into_iter().map(|one| (one.user_name, one.reason)));
+        consequences.revoked.extend(revoked);
+        let any = !(consequences.changed.is_empty() && consequences.revoked.is_empty());
+        drop(consequences);
+        if any {
             self.shared.has_consequences.store(true, Ordering::Release);
             (self.wake)();
         }
-        Ok(())
     }
 }
 
@@ -300,6 +400,7 @@ struct Step {
     snapshot: Snapshot,
     devices: Vec<DeviceId>,
     roles: Vec<RoleId>,
+    revoked: Vec<CertificateId>,
 }
 
 impl Step {
@@ -310,17 +411,25 @@ impl Step {
             Update::Changes(changes) => {
                 let devices = changes.devices.iter().map(|(id, _)| *id).collect();
                 let roles = changes.roles.iter().map(|(id, _)| *id).collect();
-                Some(Self { snapshot: old.next(changes.revision, changes.devices, changes.roles), devices, roles })
+                let is_new = |id: &CertificateId| !old.revocations().contains(id);
+                let revoked = changes.certificates.iter().filter_map(|(_, id)| *id).filter(is_new).collect();
+                let mut revocations = old.revocations().clone();
+                revocations.change_rows(changes.certificates);
+                let snapshot = old.next(changes.revision, changes.devices, changes.roles);
+                Some(Self { snapshot: snapshot.with_revocations(revocations), devices, roles, revoked })
             }
             Update::Everything(all) => {
                 let devices = all.devices.into_iter().map(|device| (device.id, Some(device)));
                 let roles = all.roles.into_iter().map(|role| (role.id(), Some(role)));
-                let snapshot = Snapshot::default().next(all.revision, devices, roles);
+                let mut revocations = old.revocations().without_rows();
+                revocations.change_rows(all.certificates.into_iter().map(|(number, id)| (number, Some(id))));
+                let revoked = revocations.named().filter(|id| !old.revocations().contains(id)).copied().collect();
+                let snapshot = Snapshot::default().next(all.revision, devices, roles).with_revocations(revocations);
                 let gone = old.devices().filter(|device| snapshot.device(device.id).is_none());
                 let differs = |device: &&SharedDevice| old.device(device.id) != Some(*device);
                 let devices = snapshot.devices().filter(differs).chain(gone).map(|device| device.id).collect();
                 let roles = snapshot.roles().map(|role| role.id()).collect();
-                Some(Self { snapshot, devices, roles })
+                Some(Self { snapshot, devices, roles, revoked })
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Every question is answered from the current snapshot. What belongs to the broker's thread alone is on the [`Desk`];
 //! a question that comes from any other thread (the HTTP API of 2.1) comes without it.
 
+pub mod handshake;
 pub mod kick;
 pub mod session;
 
@@ -15,19 +16,20 @@ use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
 
-use crate::config::{Config, Freshness, OnStale, Unknown};
-use crate::credential::certificate::common_name;
+use crate::config::{Config, CrlExpired, Expired, Freshness, Ocsp, OnStale, Unknown};
 use crate::credential::psk::{Psk, SealingKey};
 use crate::key_file::{self, KeyFileError};
-use crate::live::{Live, StartError, unix_now};
+use crate::live::{Live, Sources, StartError, unix_now};
 use crate::policy::decision::{Action, Question, Reason};
-use crate::policy::device::{CredentialKind, DeviceId, UnixSeconds};
+use crate::policy::device::{CredentialKind, DeviceId, SharedDevice, UnixSeconds};
 use crate::policy::leaving::keeps_subscriptions;
-use crate::policy::snapshot::{Proof, Snapshot};
+use crate::policy::revocation::Demands;
+use crate::policy::snapshot::{Proof, Refusal, Snapshot};
 
+use handshake::Handshakes;
 use kick::{Cause, Kick, Kicks};
 use refusal::{Refusals, Refused};
-use session::{ConnectionMark, Session, Sessions};
+use session::{ConnectionMark, Proved, Session, Sessions};
 
 /// How long one tick may spend on throwing clients off; the rest waits for the next, which is asked for at once.
 const KICKING_TIME: Duration = Duration::from_millis(1);
@@ -107,6 +109,7 @@ pub struct Plugin {
     config: Config,
     key: SealingKey,
     live: Live,
+    handshakes: Handshakes,
     refusals: Refusals,
     started: Instant,
 }
@@ -138,7 +141,15 @@ impl Plugin {
     /// All that is missing is reported at once.
     pub fn start(config: Config, wake: impl Fn() + Send + 'static) -> Result<Self, Vec<NoStart>> {
         let key = key_file::read(&config.key_file).map_err(NoStart::from);
-        let live = Live::start(config.database.clone(), config.poll_interval, wake).map_err(NoStart::from);
+        let sources = Sources {
+            database: config.database.clone(),
+            poll_interval: config.poll_interval,
+            demands: Demands {
+                current_lists: config.crl_expired == CrlExpired::Refuse,
+                standing: config.ocsp == Ocsp::Hard,
+            },
+        };
+        let live = Live::start(sources, wake).map_err(NoStart::from);
         let (key, live) = match (key, live) {
             (Ok(key), Ok(live)) => (key, live),
             (key, live) => return Err([key.err(), live.err()].into_iter().flatten().collect()),
@@ -157,7 +168,7 @@ impl Plugin {
         );
         drop(snapshot);
         let refusals = Refusals::new(config.refusals_per_second);
-        Ok(Self { config, key, live, refusals, started: Instant::now() })
+        Ok(Self { config, key, live, handshakes: Handshakes::default(), refusals, started: Instant::now() })
     }
 
     /// The key of this PSK identity. `None` stands for bytes that are no identity, such as a session ticket.
@@ -224,29 +235,30 @@ impl Plugin {
                 None => refuse(Reason::UnknownIdentity, client.user_name(), None),
             };
         };
-        let Ok(name) = common_name(&certificate) else {
-            return refuse(Reason::UnusableCertificate, None, None);
+        let certificate = match self.certificate(&certificate) {
+            Ok(certificate) => certificate,
+            Err(reason) => return refuse(reason, None, None),
         };
+        let name = &*certificate.identity;
         if let Err(reason) = self.ready(Some(desk)).and_then(|()| self.fresh()) {
-            return refuse(reason, Some(&name), None);
+            return refuse(reason, Some(name), None);
         }
         let snapshot = self.live.snapshot();
-        let proof = Proof::Identity(CredentialKind::X509Cn, &name);
-        match snapshot.admit(proof, client_id, unix_now()) {
-            Ok(device) => {
-                let session = Session {
-                    mark: client.mark(),
-                    user_name: device.name.clone(),
-                    kind: CredentialKind::X509Cn,
-                    identity: name.into(),
-                    device: device.id,
-                };
+        match self.welcome(&snapshot, Proof::Certificate(&certificate), client_id, unix_now()) {
+            Ok((device, renewing)) => {
                 if let Some(client_id) = client_id {
+                    let session = Session {
+                        mark: client.mark(),
+                        user_name: device.name.clone(),
+                        proved: Proved::Certificate(Arc::clone(&certificate)),
+                        device: device.id,
+                        renewing,
+                    };
                     desk.sessions.borrow_mut().start(client_id, session);
                 }
                 Answer::Allow(Some(device.name.clone()))
             }
-            Err(refusal) => refuse(refusal.reason, Some(&name), refusal.device.map(|device| &*device.name)),
+            Err(refusal) => refuse(refusal.reason, Some(name), refusal.device.map(|device| &*device.name)),
         }
     }
 
@@ -287,12 +299,13 @@ impl Plugin {
             return self.unknown();
         };
         let refused = Refused { action, topic: attempt.topic, ..Refused::by(Reason::UnknownIdentity) };
-        let (snapshot, device) = match self.admit(desk, client, client_id.unwrap_or_default(), user_name, refused) {
+        let admitted = match self.admit(desk, client, client_id.unwrap_or_default(), user_name, refused) {
             Ok(admitted) => admitted,
             Err(Reason::UnknownIdentity) => return self.unknown(),
             Err(_) => return Answer::Deny,
         };
-        let device = snapshot.device(device);
+        let Admitted { snapshot, device, renewing } = &admitted;
+        let device = snapshot.device(*device);
         let (Some(device), Access::To(action)) = (device, attempt.access) else {
             // To take back a subscription is no right that a rule could give.
             return if device.is_some() { Answer::Allow(()) } else { Answer::Deny };
@@ -304,7 +317,11 @@ impl Plugin {
             qos: attempt.qos,
             retain: attempt.retain,
         };
-        let verdict = snapshot.judge(device, client_id, &question);
+        let verdict = if *renewing {
+            snapshot.judge_by_role(&self.config.renewal_role, device, client_id, &question)
+        } else {
+            snapshot.judge(device, client_id, &question)
+        };
         if verdict.allowed {
             return Answer::Allow(());
         }
@@ -329,7 +346,7 @@ impl Plugin {
         client_id: &str,
         user_name: &str,
         refused: Refused<'_>,
-    ) -> Result<(Guard<Arc<Snapshot>>, DeviceId), Reason> {
+    ) -> Result<Admitted, Reason> {
         // No device speaks to the HTTP API of 2.1, which asks from a thread of its own.
         let Some(desk) = desk else { return Err(Reason::UnknownIdentity) };
         let result = self.recognise(desk, client, client_id, user_name);
@@ -357,55 +374,106 @@ impl Plugin {
         client: &impl Client,
         client_id: &str,
         user_name: &str,
-    ) -> Result<(Guard<Arc<Snapshot>>, DeviceId), Reason> {
+    ) -> Result<Admitted, Reason> {
         if let Some(session) = desk.sessions.borrow().find(client_id, client.mark(), user_name) {
             let snapshot = self.live.snapshot();
             let device = still(&snapshot, session, client_id, unix_now())?;
-            return Ok((snapshot, device));
+            return Ok(Admitted { snapshot, device, renewing: session.renewing });
         }
         self.ready(Some(desk))?;
         let connected = client.has_address();
         let certificate = if connected { client.certificate() } else { None };
-        // Whoever has a key was asked about freshly when it was given. On 2.0 a certificate is first seen here.
-        if certificate.is_some() {
-            self.fresh()?;
-        }
-        // Loaded only now: what was just confirmed may be newer than what there was before.
-        let snapshot = self.live.snapshot();
         let proved = match certificate {
-            Some(certificate) => Some((CredentialKind::X509Cn, self.identity_of(&snapshot, &certificate, user_name)?)),
+            Some(certificate) => {
+                let certificate = self.certificate(&certificate)?;
+                // Whoever has a key was asked about freshly when it was given. On 2.0 a certificate is first seen here.
+                self.fresh()?;
+                Some(Proved::Certificate(certificate))
+            }
             None if connected && desk.sessions.borrow().handshake_of(client.mark()) == Some(user_name) => {
-                Some((CredentialKind::Psk, user_name.into()))
+                Some(Proved::Psk(user_name.into()))
             }
             // Away, or about to have its will sent: nothing shows any more what it once proved.
             None => None,
         };
-        let proof = match &proved {
-            Some((kind, identity)) => Proof::Identity(*kind, identity),
-            None => Proof::UserName(user_name),
+        // Loaded only now: what was just confirmed may be newer than what there was before.
+        let snapshot = self.live.snapshot();
+        let proof = proved.as_ref().map_or(Proof::UserName(user_name), Proved::proof);
+        let (device, renewing) = match self.welcome(&snapshot, proof, Some(client_id), unix_now()) {
+            Ok((device, renewing)) => (device, renewing),
+            Err(refusal) => return Err(refusal.reason),
         };
-        let admitted = snapshot.admit(proof, Some(client_id), unix_now());
-        let device = admitted.map_err(|refusal| refusal.reason)?.id;
-        if let Some((kind, identity)) = proved {
-            let session = Session { mark: client.mark(), user_name: user_name.into(), kind, identity, device };
+        if let Some(Proved::Certificate(certificate)) = &proved {
+            self.check_user_name(&snapshot, device, certificate.common_name.as_deref(), user_name)?;
+        }
+        let device = device.id;
+        if let Some(proved) = proved {
+            let session = Session { mark: client.mark(), user_name: user_name.into(), proved, device, renewing };
             desk.sessions.borrow_mut().start(client_id, session);
         }
-        Ok((snapshot, device))
+        Ok(Admitted { snapshot, device, renewing })
     }
 
-    /// The common name of a certificate whose client the broker knows by `user_name`.
-    fn identity_of(&self, snapshot: &Snapshot, certificate: &[u8], user_name: &str) -> Result<Box<str>, Reason> {
-        let name = common_name(certificate).map_err(|_| Reason::UnusableCertificate)?;
-        let named_by_us =
-            || snapshot.owner(CredentialKind::X509Cn, &name).is_some_and(|owner| *owner.name == *user_name);
-        if *name != *user_name && !named_by_us() {
+    /// Whether somebody who comes in with this proof may be here under this client id; and whether only in order to
+    /// renew a certificate that has expired.
+    fn welcome<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        proof: Proof<'_>,
+        client_id: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<(&'s SharedDevice, bool), Refusal<'s>> {
+        let (device, renewing) = self.present(snapshot, proof, now)?;
+        snapshot.bound(device, client_id)?;
+        Ok((device, renewing))
+    }
+
+    /// As [`Self::welcome`], where there is no client id yet.
+    fn present<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        proof: Proof<'_>,
+        now: UnixSeconds,
+    ) -> Result<(&'s SharedDevice, bool), Refusal<'s>> {
+        let (device, renewing) = match snapshot.present(proof, now) {
+            Ok(device) => (device, false),
+            Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) })
+                if self.config.expired == Expired::RenewOnly =>
+            {
+                (device, true)
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        if let Proof::Certificate(certificate) = proof {
+            let refuse = |reason| Refusal { reason, device: Some(device) };
+            snapshot.revocations().suffice(certificate, now).map_err(refuse)?;
+        }
+        Ok((device, renewing))
+    }
+
+    /// Where the broker names the user by the common name, that name must be this device's as well.
+    fn check_user_name(
+        &self,
+        snapshot: &Snapshot,
+        device: &SharedDevice,
+        common_name: Option<&str>,
+        user_name: &str,
+    ) -> Result<(), Reason> {
+        if *device.name == *user_name {
+            return Ok(());
+        }
+        if common_name != Some(user_name) {
             self.refusals.hint(
                 "a client's user name is not the common name of its certificate: \
                  set `use_identity_as_username true`, and not `use_subject_as_username`, on its listener",
             );
             return Err(Reason::WrongListenerOptions);
         }
-        Ok(name.into())
+        match snapshot.owner(CredentialKind::X509Cn, user_name).or_else(|| snapshot.device_named(user_name)) {
+            Some(owner) if owner.id == device.id => Ok(()),
+            // The broker would count it as somebody else than the device that it is.
+            Some(_) | None => Err(Reason::AmbiguousIdentity),
+        }
     }
 
     /// A connection has ended.
@@ -430,18 +498,27 @@ impl Plugin {
         desk.reloading.set(false);
         desk.sessions.borrow_mut().tick();
         let now = Instant::now();
-        if let Some(consequences) = self.live.take_consequences() {
-            let snapshot = self.live.snapshot();
-            let sessions = desk.sessions.borrow();
-            let mut kicks = desk.kicks.borrow_mut();
-            for device in consequences.changed {
-                for client_id in sessions.of_device(device) {
-                    let Some(session) = sessions.with_client_id(client_id) else { continue };
-                    if let Err(reason) = still(&snapshot, session, client_id, unix_now()) {
-                        kicks.client_id(client_id, Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) });
-                    }
-                }
+        let snapshot = self.live.snapshot();
+        let look_at = |sessions: &Sessions, client_id: &str| {
+            let Some(session) = sessions.with_client_id(client_id) else { return };
+            if let Err(reason) = still(&snapshot, session, client_id, unix_now()) {
+                let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
+                desk.kicks.borrow_mut().client_id(client_id, cause);
             }
+        };
+        let mut sessions = desk.sessions.borrow_mut();
+        while let Some(client_id) = sessions.next_expired(unix_now()) {
+            look_at(&sessions, &client_id);
+        }
+        drop(sessions);
+        if let Some(consequences) = self.live.take_consequences() {
+            let sessions = desk.sessions.borrow();
+            let of_devices = consequences.changed.iter().flat_map(|device| sessions.of_device(*device));
+            let of_certificates = consequences.revoked.iter().flat_map(|id| sessions.with_certificate(id));
+            for client_id in of_devices.chain(of_certificates) {
+                look_at(&sessions, client_id);
+            }
+            let mut kicks = desk.kicks.borrow_mut();
             for (user_name, reason) in consequences.leaving {
                 let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
                 kicks.user_name(&user_name, cause, now, !broker.tells_of_connections());
@@ -534,9 +611,23 @@ impl Drop for Kicking<'_> {
     }
 }
 
+/// A client that may be here.
+struct Admitted {
+    /// By which it may.
+    snapshot: Guard<Arc<Snapshot>>,
+    device: DeviceId,
+    /// See [`Session::renewing`].
+    renewing: bool,
+}
+
 /// The device that a session belongs to, if it may still be here.
 fn still(snapshot: &Snapshot, session: &Session, client_id: &str, now: UnixSeconds) -> Result<DeviceId, Reason> {
-    let device = snapshot.admit(session.proof(), Some(client_id), now).map_err(|refusal| refusal.reason)?;
+    let device = match snapshot.present(session.proved.proof(), now) {
+        Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) }) if session.renewing => Ok(device),
+        result => result,
+    };
+    let device = device.and_then(|device| snapshot.bound(device, Some(client_id)).map(|()| device));
+    let device = device.map_err(|refusal| refusal.reason)?;
     // An identity that has passed to another device takes nobody's session along.
     if device.id == session.device { Ok(device.id) } else { Err(Reason::IdentityMoved) }
 }

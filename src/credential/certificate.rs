@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::policy::certificate::{self, Certificate, CertificateId};
-use crate::policy::device::CredentialKind;
+use crate::policy::device::{CredentialKind, UnixSeconds};
 
 /// Why a certificate identifies nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +96,24 @@ pub fn read(
         not_before: parsed.validity().not_before.timestamp().saturating_sub(skew),
         not_after: parsed.validity().not_after.timestamp().saturating_add(1),
     })
+}
+
+/// The SHA-256 of a whole certificate.
+#[must_use]
+pub fn sha256(der: &[u8]) -> certificate::Sha256 {
+    Sha256::digest(der).into()
+}
+
+/// The SHA-256 of a public key, a DER SubjectPublicKeyInfo.
+#[must_use]
+pub fn spki_sha256(der: &[u8]) -> certificate::Sha256 {
+    Sha256::digest(der).into()
+}
+
+/// The second from which on this DER certificate is valid by its own dates.
+pub fn not_before(der: &[u8]) -> Result<UnixSeconds, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    Ok(parsed.validity().not_before.timestamp())
 }
 
 /// The certificate that this issuer, as RFC 4514 writes names, has given this serial number, in hexadecimal digits.

@@ -4,7 +4,7 @@
 //! them belong to the broker's thread.
 
 use std::cell::Cell;
-use std::ffi::{CString, c_char, c_int, c_uchar, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_void};
 
 use libloading::os::unix::Library;
 use tracing::Level;
@@ -13,6 +13,9 @@ use super::sys;
 use crate::log;
 use crate::plugin;
 
+/// Where the broker's clients can read, as a retained message, whether certificates are judged in the TLS handshake:
+/// `enforced`, `off` or `impossible`.
+const HANDSHAKE_TOPIC: &CStr = c"$SYS/broker/warden/handshake";
 /// How many log lines one tick writes.
 const LINES_PER_TICK: usize = 100;
 
@@ -43,6 +46,15 @@ pub(super) struct Functions {
     pub(super) set_user_name: unsafe extern "C" fn(*mut sys::mosquitto, *const c_char) -> c_int,
     pub(super) kick_client_id: unsafe extern "C" fn(*const c_char, bool) -> c_int,
     pub(super) kick_user_name: unsafe extern "C" fn(*const c_char, bool) -> c_int,
+    pub(super) publish: unsafe extern "C" fn(
+        *const c_char,
+        *const c_char,
+        c_int,
+        *const c_void,
+        c_int,
+        bool,
+        *mut sys::mosquitto_property,
+    ) -> c_int,
     /// Absent in a broker without TLS.
     pub(super) openssl: Option<OpenSsl>,
 }
@@ -70,6 +82,7 @@ impl Functions {
             set_user_name: found.mosquitto_set_username?,
             kick_client_id: found.mosquitto_kick_client_by_clientid?,
             kick_user_name: found.mosquitto_kick_client_by_username?,
+            publish: found.mosquitto_broker_publish_copy?,
             openssl: OpenSsl::find(),
         })
     }
@@ -92,16 +105,41 @@ impl OpenSsl {
 pub(super) struct Broker {
     pub(super) functions: Functions,
     tells_of_connections: Cell<bool>,
+    announcement: Cell<Option<&'static CStr>>,
 }
 
 impl Broker {
     pub(super) fn new(functions: Functions) -> Self {
-        Self { functions, tells_of_connections: Cell::new(false) }
+        Self { functions, tells_of_connections: Cell::new(false), announcement: Cell::new(None) }
     }
 
     /// The broker has a CONNECT event, and we hear of it.
     pub(super) fn set_tells_of_connections(&self) {
         self.tells_of_connections.set(true);
+    }
+
+    /// The next tick makes known whether certificates are judged in the handshake.
+    pub(super) fn announce(&self, handshake: &'static CStr) {
+        self.announcement.set(Some(handshake));
+    }
+
+    /// Publishes what is to be made known.
+    pub(super) fn publish_announcement(&self) {
+        let Some(payload) = self.announcement.take() else { return };
+        let Ok(length) = c_int::try_from(payload.count_bytes()) else { return };
+        // SAFETY: two strings, and as many bytes as are told; the broker copies them. No client id: it is the broker's
+        // own message. We are on the tick and hold no borrow.
+        unsafe {
+            (self.functions.publish)(
+                std::ptr::null(),
+                HANDSHAKE_TOPIC.as_ptr(),
+                length,
+                payload.as_ptr().cast(),
+                0,
+                true,
+                std::ptr::null_mut(),
+            );
+        }
     }
 
     /// Writes the log lines that wait to the broker's log.

@@ -147,6 +147,7 @@ callback! {
     tick(instance, _event: c_void) or ALLOWED {
         if let (Some(desk), Some(broker)) = (instance.desk.get(), instance.broker.get()) {
             instance.plugin.tick(desk, broker);
+            broker.publish_announcement();
             broker.write_log();
         }
         ALLOWED

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr::NonNull;
 
 use super::broker::{Functions, OpenSsl};
+use super::handshake::encoded;
 use super::sys;
 use crate::plugin;
 use crate::plugin::session::ConnectionMark;
@@ -72,14 +73,7 @@ struct Certificate {
 
 impl Certificate {
     fn to_der(&self) -> Option<Vec<u8>> {
-        // SAFETY: with a NULL `out`, i2d_X509 only tells the length.
-        let length = unsafe { (self.openssl.encode_certificate)(self.raw.as_ptr(), std::ptr::null_mut()) };
-        let length = usize::try_from(length).ok().filter(|length| *length > 0)?;
-        let mut der = vec![0; length];
-        let mut out = der.as_mut_ptr();
-        // SAFETY: `out` points at as many bytes as were announced; the certificate is not changed in between.
-        let written = unsafe { (self.openssl.encode_certificate)(self.raw.as_ptr(), &raw mut out) };
-        (usize::try_from(written) == Ok(length)).then_some(der)
+        encoded(self.raw, self.openssl.encode_certificate)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::path::Path;
+use std::sync::Arc;
 
 use tracing::Level;
 
@@ -10,7 +11,7 @@ use super::client::text;
 use super::guard::refuse_on_panic;
 use super::thread::MainThread;
 use super::wake::{Waker, without_signals};
-use super::{callback, sys};
+use super::{callback, handshake, sys};
 use crate::config::{self, Problems};
 use crate::log;
 use crate::plugin::{Desk, Plugin};
@@ -21,7 +22,7 @@ const INTERFACE: c_int = 5;
 /// All that there is between init and cleanup.
 pub(super) struct Instance {
     // Dropped first: its thread wakes the broker's, and must be gone before the handler is.
-    pub(super) plugin: Plugin,
+    pub(super) plugin: Arc<Plugin>,
     pub(super) desk: MainThread<Desk>,
     pub(super) broker: MainThread<Broker>,
     pub(super) functions: Functions,
@@ -95,6 +96,7 @@ pub(super) unsafe extern "C" fn mosquitto_plugin_cleanup(
             // SAFETY: it is what init leaked, and comes here once.
             let instance = unsafe { Box::from_raw(user_data.cast::<Instance>()) };
             instance.unregister(CALLBACKS.len());
+            handshake::forget(&instance.plugin);
         }
         sys::MOSQ_ERR_SUCCESS
     })
@@ -141,7 +143,7 @@ pub(super) unsafe fn start(
     let waker = Waker::install();
     let wake = Waker::of_this_thread();
     let plugin = match without_signals(|| Plugin::start(config, wake)) {
-        Ok(plugin) => plugin,
+        Ok(plugin) => Arc::new(plugin),
         Err(problems) => return refuse(&mut problems.iter().map(|problem| log::causes(problem))),
     };
     if broker.functions.openssl.is_none() {
@@ -160,6 +162,8 @@ pub(super) unsafe fn start(
     let result = unsafe { (*instance).register(instance.cast()) };
     match result {
         Ok(()) => {
+            // SAFETY: as above; its callbacks run when we have returned.
+            unsafe { (*instance).ask_in_handshakes() };
             // SAFETY: there is room for a pointer.
             unsafe { *user_data = instance.cast() };
             sys::MOSQ_ERR_SUCCESS
@@ -198,6 +202,28 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// Has the plugin asked in TLS handshakes, as far as its operator wants that and OpenSSL lets us.
+    fn ask_in_handshakes(&self) {
+        let Some(broker) = self.broker.get() else { return };
+        let wanted = self.plugin.wants_handshakes();
+        if !wanted && self.plugin.wants_resumption() {
+            return broker.announce(c"off");
+        }
+        match handshake::ask(&self.plugin) {
+            Ok(()) => broker.announce(if wanted { c"enforced" } else { c"off" }),
+            Err(why) => {
+                broker.log(
+                    &Level::ERROR,
+                    &format!(
+                        "CERTIFICATES ARE NOT JUDGED IN THE TLS HANDSHAKE, AND TLS SESSIONS CAN BE RESUMED: {why}; \
+                         they are judged when their client is connected; `handshake = \"off\"` says that this is meant"
+                    ),
+                );
+                broker.announce(c"impossible");
+            }
+        }
     }
 
     /// Takes back the first `many` registrations.

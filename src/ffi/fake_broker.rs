@@ -18,6 +18,7 @@ struct Record {
     callbacks: HashMap<c_int, (Callback, usize)>,
     log: Vec<String>,
     kicked: Vec<String>,
+    published: Vec<String>,
     /// What the next registration of this event is answered with, instead of success.
     refuses: HashMap<c_int, c_int>,
     /// What a kick leads to before it returns, as in the real broker.
@@ -69,6 +70,7 @@ pub(super) fn functions() -> Functions {
         set_user_name,
         kick_client_id,
         kick_user_name,
+        publish,
         openssl: Some(OpenSsl { encode_certificate, free_certificate }),
     }
 }
@@ -81,6 +83,11 @@ pub(super) fn log_lines() -> Vec<String> {
 /// Who was thrown off so far: `id …` or `user …`.
 pub(super) fn kicked() -> Vec<String> {
     RECORD.with_borrow(|record| record.kicked.clone())
+}
+
+/// What the plugin has published so far: `topic payload`.
+pub(super) fn published() -> Vec<String> {
+    RECORD.with_borrow(|record| record.published.clone())
 }
 
 /// The events that are registered.
@@ -226,4 +233,23 @@ unsafe extern "C" fn kick_client_id(id: *const c_char, with_will: bool) -> c_int
 
 unsafe extern "C" fn kick_user_name(user_name: *const c_char, with_will: bool) -> c_int {
     kick("user", user_name, with_will)
+}
+
+unsafe extern "C" fn publish(
+    client_id: *const c_char,
+    topic: *const c_char,
+    length: c_int,
+    payload: *const c_void,
+    qos: c_int,
+    retain: bool,
+    _: *mut sys::mosquitto_property,
+) -> c_int {
+    assert!(client_id.is_null() && qos == 0 && retain);
+    // SAFETY: a string of the caller's, and as many bytes as it tells.
+    let (topic, payload) = unsafe {
+        (CStr::from_ptr(topic), std::slice::from_raw_parts(payload.cast::<u8>(), length.try_into().unwrap()))
+    };
+    let line = format!("{} {}", topic.to_str().unwrap(), str::from_utf8(payload).unwrap());
+    RECORD.with_borrow_mut(|record| record.published.push(line));
+    sys::MOSQ_ERR_SUCCESS
 }

@@ -16,6 +16,7 @@ mod callback;
 mod client;
 mod entry;
 mod guard;
+mod handshake;
 mod sys;
 mod thread;
 mod wake;

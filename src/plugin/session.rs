@@ -3,9 +3,11 @@
 //! Kept by client id. What a client proved is remembered here, because the broker shows its certificate or its PSK
 //! identity only at times; a session ends with its DISCONNECT event. All of it belongs to the broker's thread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use crate::policy::device::{CredentialKind, DeviceId};
+use crate::policy::certificate::{Certificate, CertificateId};
+use crate::policy::device::{CredentialKind, DeviceId, UnixSeconds};
 use crate::policy::snapshot::Proof;
 
 /// A mark that tells two connections apart while both exist.
@@ -25,26 +27,50 @@ pub struct Session {
     pub mark: ConnectionMark,
     /// As the broker knows it.
     pub user_name: Box<str>,
-    pub kind: CredentialKind,
-    pub identity: Box<str>,
+    pub proved: Proved,
     pub device: DeviceId,
+    /// Its certificate has expired, and it is here to renew it.
+    pub renewing: bool,
 }
 
-impl Session {
-    /// What it proved.
+/// What a client has proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proved {
+    Certificate(Arc<Certificate>),
+    /// The key of this PSK identity.
+    Psk(Box<str>),
+}
+
+impl Proved {
+    /// The same for the policy.
     #[must_use]
     pub fn proof(&self) -> Proof<'_> {
-        Proof::Identity(self.kind, &self.identity)
+        match self {
+            Self::Certificate(certificate) => Proof::Certificate(certificate),
+            Self::Psk(identity) => Proof::Identity(CredentialKind::Psk, identity),
+        }
+    }
+
+    fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate),
+            Self::Psk(_) => None,
+        }
     }
 }
+
+type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 
 /// The clients that are connected.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    by_client_id: HashMap<Box<str>, Session, foldhash::quality::RandomState>,
-    by_device: HashMap<DeviceId, Vec<Box<str>>, foldhash::quality::RandomState>,
+    by_client_id: Map<Box<str>, Session>,
+    by_device: Map<DeviceId, Vec<Box<str>>>,
+    by_certificate: Map<CertificateId, Vec<Box<str>>>,
+    /// When the certificates of sessions expire.
+    ends: BTreeSet<(UnixSeconds, Box<str>)>,
     /// The identities of PSK handshakes whose client id is not known yet.
-    handshakes: HashMap<ConnectionMark, Box<str>, foldhash::quality::RandomState>,
+    handshakes: Map<ConnectionMark, Box<str>>,
     /// The connection that ended last. Its will is asked about afterwards, which must not bring it back.
     ended_last: Option<ConnectionMark>,
 }
@@ -67,6 +93,17 @@ impl Sessions {
         self.by_device.get(&device).into_iter().flatten().map(|client_id| &**client_id)
     }
 
+    /// The client ids of the sessions with this certificate.
+    pub fn with_certificate(&self, id: &CertificateId) -> impl Iterator<Item = &str> {
+        self.by_certificate.get(id).into_iter().flatten().map(|client_id| &**client_id)
+    }
+
+    /// The client id of a session whose certificate has expired, until it is told of each once.
+    pub fn next_expired(&mut self, now: UnixSeconds) -> Option<Box<str>> {
+        let due = self.ends.first().is_some_and(|(end, _)| *end <= now);
+        if due { self.ends.pop_first().map(|(_, client_id)| client_id) } else { None }
+    }
+
     /// Remembers a session, in the place of any other with its client id.
     pub fn start(&mut self, client_id: &str, session: Session) {
         self.handshakes.remove(&session.mark);
@@ -76,6 +113,12 @@ impl Sessions {
         self.forget(client_id);
         if self.by_client_id.len() < MOST_SESSIONS {
             self.by_device.entry(session.device).or_default().push(client_id.into());
+            if let Some(certificate) = session.proved.certificate() {
+                self.by_certificate.entry(certificate.id).or_default().push(client_id.into());
+                if !session.renewing {
+                    self.ends.insert((certificate.not_after, client_id.into()));
+                }
+            }
             self.by_client_id.insert(client_id.into(), session);
         }
     }
@@ -114,11 +157,19 @@ impl Sessions {
 
     fn forget(&mut self, client_id: &str) {
         let Some(session) = self.by_client_id.remove(client_id) else { return };
-        if let Some(ids) = self.by_device.get_mut(&session.device) {
-            ids.retain(|id| **id != *client_id);
-            if ids.is_empty() {
-                self.by_device.remove(&session.device);
-            }
+        remove_from(&mut self.by_device, &session.device, client_id);
+        if let Some(certificate) = session.proved.certificate() {
+            remove_from(&mut self.by_certificate, &certificate.id, client_id);
+            self.ends.remove(&(certificate.not_after, client_id.into()));
+        }
+    }
+}
+
+fn remove_from<K: Eq + std::hash::Hash>(map: &mut Map<K, Vec<Box<str>>>, key: &K, client_id: &str) {
+    if let Some(ids) = map.get_mut(key) {
+        ids.retain(|id| **id != *client_id);
+        if ids.is_empty() {
+            map.remove(key);
         }
     }
 }
@@ -128,7 +179,47 @@ mod tests {
     use super::*;
 
     fn session(mark: ConnectionMark, device: DeviceId) -> Session {
-        Session { mark, user_name: "u".into(), kind: CredentialKind::Psk, identity: "u".into(), device }
+        Session { mark, user_name: "u".into(), proved: Proved::Psk("u".into()), device, renewing: false }
+    }
+
+    fn with_certificate(mark: ConnectionMark, id: u8, not_after: UnixSeconds) -> Session {
+        let certificate = Certificate {
+            id: CertificateId([id; 16]),
+            kind: CredentialKind::X509Cn,
+            identity: "u".into(),
+            common_name: None,
+            sha256: "".into(),
+            spki_sha256: "".into(),
+            authorities: Box::default(),
+            not_before: 0,
+            not_after,
+        };
+        Session { proved: Proved::Certificate(Arc::new(certificate)), ..session(mark, 7) }
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_certificate_while_it_lasts() {
+        let mut sessions = Sessions::default();
+        let found = |sessions: &Sessions, id| sessions.with_certificate(&CertificateId([id; 16])).count();
+        sessions.start("c", with_certificate(1, 1, 10));
+        sessions.start("d", with_certificate(2, 1, 10));
+        assert_eq!((found(&sessions, 1), found(&sessions, 2)), (2, 0));
+        sessions.start("c", with_certificate(3, 2, 10));
+        sessions.end(2, Some("d"));
+        assert_eq!((found(&sessions, 1), found(&sessions, 2)), (0, 1));
+    }
+
+    #[test]
+    fn who_expires_is_told_once_and_in_time_and_not_when_gone() {
+        let mut sessions = Sessions::default();
+        sessions.start("a", with_certificate(1, 1, 10));
+        sessions.start("b", with_certificate(2, 2, 11));
+        sessions.start("c", with_certificate(3, 3, 10));
+        sessions.end(3, Some("c"));
+        assert_eq!(sessions.next_expired(9), None);
+        assert_eq!(sessions.next_expired(10).as_deref(), Some("a"));
+        assert_eq!(sessions.next_expired(10), None);
+        assert_eq!(sessions.next_expired(12).as_deref(), Some("b"));
     }
 
     #[test]

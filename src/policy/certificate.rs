@@ -36,6 +36,20 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// Whether an authority with this public key is in its chain; the SHA-256 of the key in hexadecimal digits.
+    #[must_use]
+    pub fn issued_by(&self, authority: &str) -> bool {
+        let (digits, rest) = authority.as_bytes().as_chunks::<2>();
+        let matches = |key: &Sha256| {
+            key.len() == digits.len()
+                && key.iter().zip(digits).all(|(byte, [high, low])| {
+                    let digit = |c: u8| char::from(c).to_digit(16);
+                    digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low) == Some(u32::from(*byte))
+                })
+        };
+        rest.is_empty() && self.authorities.iter().any(matches)
+    }
+
     /// Whether its own dates admit it.
     pub fn good(&self, now: UnixSeconds) -> Result<(), Reason> {
         if now < self.not_before {

@@ -93,6 +93,12 @@ impl CredentialKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
+    /// Whether it is the fingerprint of a certificate or of its key.
+    #[must_use]
+    pub const fn is_fingerprint(self) -> bool {
+        matches!(self, Self::X509Sha256 | Self::X509SpkiSha256)
+    }
+
     /// Whether the broker may use the identity as the client's user name (`use_identity_as_username`, or a login).
     #[must_use]
     pub const fn names_the_user(self) -> bool {

@@ -21,19 +21,22 @@ pub fn keeps_subscriptions(reason: Reason) -> bool {
             | Reason::UnreadableDevice
             | Reason::StalePolicy
             | Reason::Expired
+            | Reason::CertificateNotYetValid
+            | Reason::CertificateExpired
+            | Reason::RevocationUnknown
+            | Reason::HandshakeNotSeen
     )
 }
 
-/// The user names of these devices that were good in `old` and are not in `new`.
+/// The user names of these devices that were good in `old` at its time and are not in `new` at its time.
 pub fn leaving<'a>(
-    old: &'a Snapshot,
-    new: &'a Snapshot,
+    (old, then): (&'a Snapshot, UnixSeconds),
+    (new, now): (&'a Snapshot, UnixSeconds),
     changed: impl IntoIterator<Item = DeviceId> + 'a,
-    now: UnixSeconds,
 ) -> impl Iterator<Item = Leaving> + 'a {
     let before = changed.into_iter().filter_map(|id| old.device(id));
     before.flat_map(|device| device.user_names()).filter_map(move |name| {
-        old.present(Proof::UserName(name), now).ok()?;
+        old.present(Proof::UserName(name), then).ok()?;
         let refusal = new.present(Proof::UserName(name), now).err()?;
         Some(Leaving { user_name: name.into(), reason: refusal.reason })
     })

@@ -6,20 +6,24 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
+use imbl::{GenericHashMap, OrdSet};
 
+use super::certificate::Certificate;
 use super::decision::{Question, Reason, Verdict};
-use super::device::{CredentialKind, Device, DeviceId, RoleId, SharedDevice, UnixSeconds};
+use super::device::{Credential, CredentialKind, Device, DeviceId, RoleId, SharedDevice, UnixSeconds};
+use super::revocation::Revocations;
 use super::role::{Role, judge};
 
-type Map<K, V> = GenericHashMap<K, V, foldhash::quality::RandomState, DefaultSharedPtr>;
+pub(super) type Map<K, V> = GenericHashMap<K, V, foldhash::quality::RandomState, DefaultSharedPtr>;
 
 /// What is known of who a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof<'a> {
     /// The transport proved this identity.
     Identity(CredentialKind, &'a str),
+    /// TLS verified this certificate.
+    Certificate(&'a Certificate),
     /// The broker knows the client by this name; which credential it showed is not known (any more).
     UserName(&'a str),
 }
@@ -38,7 +42,12 @@ pub struct Snapshot {
     devices: Map<DeviceId, SharedDevice>,
     names: Map<ByName, ()>,
     identities: Map<ByIdentity, ()>,
+    /// How many of the identities are fingerprints: where there are none, none are looked for.
+    fingerprints: usize,
+    /// When credentials end, and whose they are.
+    ends: OrdSet<(UnixSeconds, DeviceId)>,
     roles: Map<RoleId, Arc<Role>>,
+    revocations: Revocations,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -47,6 +56,7 @@ impl std::fmt::Debug for Snapshot {
             .field("revision", &self.revision)
             .field("devices", &self.devices.len())
             .field("roles", &self.roles.len())
+            .field("revocations", &self.revocations)
             .finish_non_exhaustive()
     }
 }
@@ -104,6 +114,19 @@ impl Snapshot {
         self.roles.values()
     }
 
+    /// What is known of revoked certificates.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// The devices that have a credential which ends after the first and up to the second moment.
+    pub fn ending(&self, after: UnixSeconds, up_to: UnixSeconds) -> impl Iterator<Item = DeviceId> {
+        let moments = (after.saturating_add(1), DeviceId::MIN)..=(up_to.max(after), DeviceId::MAX);
+        let any = moments.start() <= moments.end();
+        any.then(|| self.ends.range(moments)).into_iter().flatten().map(|(_, device)| *device)
+    }
+
     /// The roles of a device.
     pub fn roles_of<'s>(&'s self, device: &'s Device) -> impl Iterator<Item = &'s Role> + Clone {
         device.roles.iter().filter_map(|id| self.roles.get(id)).map(|role| &**role)
@@ -114,7 +137,8 @@ impl Snapshot {
     /// This is the one question that every gate asks.
     pub fn present(&self, proof: Proof<'_>, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
         match proof {
-            Proof::Identity(kind, identity) => self.present_by_identity(kind, identity, now),
+            Proof::Identity(kind, identity) => self.present_by_identity(kind, identity, now).map(|(device, _)| device),
+            Proof::Certificate(certificate) => self.present_by_certificate(certificate, now),
             Proof::UserName(name) => self.present_by_user_name(name, now),
         }
     }
@@ -127,10 +151,15 @@ impl Snapshot {
         now: UnixSeconds,
     ) -> Result<&SharedDevice, Refusal<'_>> {
         let device = self.present(proof, now)?;
+        self.bound(device, client_id).map(|()| device)
+    }
+
+    /// Whether this device may use this client id.
+    pub fn bound<'s>(&self, device: &'s SharedDevice, client_id: Option<&str>) -> Result<(), Refusal<'s>> {
         let names = device.names(client_id);
         let bound = device.client_id.admits(client_id, &names)
             && self.roles_of(device).all(|role| role.client_id().admits(client_id, &names));
-        if bound { Ok(device) } else { Err(Refusal { reason: Reason::ClientIdMismatch, device: Some(device) }) }
+        if bound { Ok(()) } else { Err(Refusal { reason: Reason::ClientIdMismatch, device: Some(device) }) }
     }
 
     /// Whether a device may do this. Whether it may be here is a question of its own: [`Self::admit`].
@@ -138,21 +167,64 @@ impl Snapshot {
         judge(self.roles_of(device), &device.names(client_id), question)
     }
 
+    /// As [`Self::judge`], by the rules of the role with this name instead of those of the device's own roles.
+    pub fn judge_by_role(
+        &self,
+        role: &str,
+        device: &Device,
+        client_id: Option<&str>,
+        question: &Question<'_>,
+    ) -> Verdict {
+        let role = self.roles.values().filter(|other| other.name() == role).map(|role| &**role);
+        judge(role, &device.names(client_id), question)
+    }
+
     fn present_by_identity(
         &self,
         kind: CredentialKind,
         identity: &str,
         now: UnixSeconds,
-    ) -> Result<&SharedDevice, Refusal<'_>> {
+    ) -> Result<(&SharedDevice, &Credential), Refusal<'_>> {
         let Some(device) = self.owner(kind, identity) else {
             return Err(Refusal { reason: Reason::UnknownIdentity, device: None });
         };
         let refuse = |reason| Refusal { reason, device: Some(device) };
         device.present().map_err(refuse)?;
-        match device.credential(kind, identity) {
-            Some(credential) => credential.good(now).map_err(refuse)?,
-            None => return Err(refuse(Reason::UnknownIdentity)),
+        let credential = device.credential(kind, identity).ok_or(refuse(Reason::UnknownIdentity))?;
+        credential.good(now).map_err(refuse)?;
+        Ok((device, credential))
+    }
+
+    /// What speaks against the certificate itself comes first, so that it is told to whoever else decides about those
+    /// whom this database does not know; its dates come last, for those who let an expired one renew itself.
+    fn present_by_certificate(
+        &self,
+        certificate: &Certificate,
+        now: UnixSeconds,
+    ) -> Result<&SharedDevice, Refusal<'_>> {
+        let by_name = self.owner(certificate.kind, &certificate.identity);
+        let refuse = |reason| Refusal { reason, device: by_name };
+        self.revocations.check(certificate).map_err(refuse)?;
+        let issued = |credential: &Credential| match &credential.issuer {
+            Some(issuer) if !certificate.issued_by(issuer) => Err(refuse(Reason::WrongIssuer)),
+            _ => Ok(()),
+        };
+        if self.fingerprints > 0 {
+            let kinds = [CredentialKind::X509Sha256, CredentialKind::X509SpkiSha256];
+            for (kind, identity) in kinds.into_iter().zip([&certificate.sha256, &certificate.spki_sha256]) {
+                let Some(owner) = self.owner(kind, identity) else { continue };
+                let Some(credential) = owner.credential(kind, identity) else { continue };
+                credential.good(now).map_err(refuse)?;
+                // One device's certificate that another is known by: neither may act as the other.
+                if by_name.is_some_and(|device| device.id != owner.id) {
+                    return Err(refuse(Reason::AmbiguousIdentity));
+                }
+                issued(credential)?;
+            }
         }
+        let (device, credential) = self.present_by_identity(certificate.kind, &certificate.identity, now)?;
+        issued(credential)?;
+        certificate.good(now).map_err(refuse)?;
         Ok(device)
     }
 
@@ -182,6 +254,12 @@ impl Snapshot {
             }
         }
         Err(refuse(reason))
+    }
+
+    /// This version with other revocations.
+    #[must_use]
+    pub fn with_revocations(&self, revocations: Revocations) -> Self {
+        Self { revocations, ..self.clone() }
     }
 
     /// The next version: this one with these devices and roles put in the place of their former selves, or taken out.
@@ -222,6 +300,10 @@ impl Snapshot {
             let key = Identity { kind: credential.kind, identity: &credential.identity };
             if self.owner(key.kind, key.identity).is_some_and(|owner| owner.id == id) {
                 self.identities.remove(&key);
+                self.fingerprints -= usize::from(key.kind.is_fingerprint());
+            }
+            if let Some(end) = credential.not_after {
+                self.ends.remove(&(end, id));
             }
         }
     }
@@ -237,6 +319,10 @@ impl Snapshot {
         for (index, credential) in device.credentials.iter().enumerate() {
             if self.owner(credential.kind, &credential.identity).is_none() {
                 self.identities.insert(ByIdentity { device: Arc::clone(&device), index }, ());
+                self.fingerprints += usize::from(credential.kind.is_fingerprint());
+            }
+            if let Some(end) = credential.not_after {
+                self.ends.insert((end, device.id));
             }
         }
         self.devices.insert(device.id, device);

@@ -3,9 +3,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use mosquitto_warden::live::{Live, unix_now};
+use mosquitto_warden::live::{Live, Sources, unix_now};
 use mosquitto_warden::policy::decision::{Action, Question};
 use mosquitto_warden::policy::device::CredentialKind;
+use mosquitto_warden::policy::revocation::Demands;
 use mosquitto_warden::policy::snapshot::{Proof, Snapshot};
 
 use crate::harness::{Broker, Client, Connect, Fleet, Login, on_every_broker};
@@ -117,7 +118,8 @@ fn answers(broker: &Broker, names: &[String], logins: &[Login]) -> Answers {
 
 /// The same questions, to the engine itself over the database as it is now.
 fn oracle(database: &Path, names: &[String]) -> Answers {
-    let live = Live::start(database.to_owned(), Duration::from_millis(20), || {}).unwrap();
+    let (poll_interval, demands) = (Duration::from_millis(20), Demands::default());
+    let live = Live::start(Sources { database: database.to_owned(), poll_interval, demands }, || {}).unwrap();
     let snapshot = live.snapshot();
     let ask = |name: &String| (name.clone(), allowed(&snapshot, name));
     names.iter().take(ASKED).map(ask).collect()

@@ -152,7 +152,7 @@ fn those_leave_whose_user_name_is_good_no_more() {
     let old = snapshot(vec![device(1, "x", both()), device(2, "other", vec![credential(CN, "other")])], vec![]);
     let left = |changed: Device| -> Vec<(String, Reason)> {
         let new = old.next(2, [(1, Some(changed))], []);
-        leaving(&old, &new, [1, 2], NOW).map(|one| (one.user_name.into(), one.reason)).collect()
+        leaving((&old, NOW), (&new, NOW), [1, 2]).map(|one| (one.user_name.into(), one.reason)).collect()
     };
     let mut credentials = both();
     assert_eq!(left(device(1, "x", credentials.clone())), []);
