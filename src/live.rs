@@ -349,8 +349,7 @@ impl Follower {
             }
             let snapshot = self.shared.snapshot.load_full();
             let changed: Vec<DeviceId> = snapshot.ending(then, now).collect();
-            let leaving: Vec<Leaving> =
-                leaving((&snapshot, then), (&snapshot, now), changed.iter().copied()).collect();
+            let leaving: Vec<Leaving> = leaving((&snapshot, then), (&snapshot, now), changed.iter().copied()).collect();
             self.tell(changed, leaving, []);
             // A clock that was put back shows some ends twice, which is nothing to those who have left.
             then = now;

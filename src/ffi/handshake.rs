@@ -40,8 +40,7 @@ const SSL_TICKET_RETURN_IGNORE_RENEW: c_int = 2;
 const SSL_TICKET_RETURN_USE: c_int = 3;
 const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
 
-type NewFunction =
-    unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, c_int, c_long, *mut c_void);
+type NewFunction = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, c_int, c_long, *mut c_void);
 type VerifyCallback = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
 type TicketCallback =
     unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_uchar, usize, c_int, *mut c_void) -> c_int;
@@ -246,8 +245,7 @@ unsafe extern "C" fn verify(store: *mut c_void, _: *mut c_void) -> c_int {
 fn tolerate_clock(store: *mut c_void, leaf: &Object<'_>, plugins: &[Arc<Plugin>]) {
     let openssl = leaf.openssl;
     // SAFETY: the certificate is OpenSSL's, for this callback.
-    let in_future =
-        unsafe { (openssl.X509_cmp_current_time)((openssl.X509_get0_notBefore)(leaf.raw.as_ptr())) } == 1;
+    let in_future = unsafe { (openssl.X509_cmp_current_time)((openssl.X509_get0_notBefore)(leaf.raw.as_ptr())) } == 1;
     if !in_future {
         return;
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use super::refusal::Refused;
 use super::Plugin;
+use super::refusal::Refused;
 use crate::config::{Handshake, Resumption, Unknown};
 use crate::credential::certificate::{CertificateError, not_before, read, sha256};
 use crate::live::unix_now;
@@ -114,7 +114,9 @@ impl Plugin {
         let snapshot = self.live.snapshot();
         match self.present(&snapshot, Proof::Certificate(certificate), unix_now()) {
             Ok(_) => Ok(()),
-            Err(refusal) if refusal.reason == Reason::UnknownIdentity && self.config.unknown == Unknown::Defer => Ok(()),
+            Err(refusal) if refusal.reason == Reason::UnknownIdentity && self.config.unknown == Unknown::Defer => {
+                Ok(())
+            }
             Err(refusal) if action == "resumption" => Err(refusal.reason),
             Err(refusal) => {
                 let device = refusal.device.map(|device| &*device.name);
@@ -149,8 +151,6 @@ impl Plugin {
             );
             return Err(Reason::HandshakeNotSeen);
         }
-        read(der, &self.config.certificate, Box::default())
-            .map(Arc::new)
-            .map_err(|_| Reason::UnusableCertificate)
+        read(der, &self.config.certificate, Box::default()).map(Arc::new).map_err(|_| Reason::UnusableCertificate)
     }
 }

@@ -23,7 +23,9 @@ pub struct List {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Not revoked; to be believed up to this second.
-    Good { until: UnixSeconds },
+    Good {
+        until: UnixSeconds,
+    },
     Revoked,
 }
 

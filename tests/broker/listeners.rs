@@ -5,16 +5,25 @@ use crate::harness::{Broker, Client, Connect, End, Fleet, Login, Mosquitto};
 pub(crate) enum Listener {
     CertificatesNamedByTheBroker,
     CertificatesNamedByWarden,
+    /// The same two, where certificates are not judged in the TLS handshake.
+    NamedByTheBrokerAfterTheHandshake,
+    NamedByWardenAfterTheHandshake,
     PreSharedKeys,
 }
 
 impl Listener {
     pub(crate) fn example(self) -> &'static str {
         match self {
-            Self::CertificatesNamedByTheBroker => "certificates.conf",
-            Self::CertificatesNamedByWarden => "certificates-named-by-warden.conf",
+            Self::CertificatesNamedByTheBroker | Self::NamedByTheBrokerAfterTheHandshake => "certificates.conf",
+            Self::CertificatesNamedByWarden | Self::NamedByWardenAfterTheHandshake => {
+                "certificates-named-by-warden.conf"
+            }
             Self::PreSharedKeys => "psk.conf",
         }
+    }
+
+    fn is_judged_in_the_handshake(self) -> bool {
+        !matches!(self, Self::NamedByTheBrokerAfterTheHandshake | Self::NamedByWardenAfterTheHandshake)
     }
 }
 
@@ -45,6 +54,9 @@ impl Setting {
     pub(crate) fn new(mosquitto: &Mosquitto, listener: Listener) -> Self {
         let fleet = Fleet::with_sensors();
         let (mine, other) = (device(&fleet, listener, MINE, "sensor"), device(&fleet, listener, OTHER, "sensor"));
+        if !listener.is_judged_in_the_handshake() {
+            fleet.option("handshake = \"off\"");
+        }
         let broker = fleet.start(mosquitto, listener.example());
         Self { mosquitto: mosquitto.clone(), listener, broker, mine, other, fleet }
     }
@@ -57,24 +69,25 @@ impl Setting {
     /// Where one is turned away whose identity is refused.
     pub(crate) fn gate_of_identities(&self) -> Gate {
         match self.listener {
-            Listener::CertificatesNamedByTheBroker => Gate::Afterwards,
-            Listener::CertificatesNamedByWarden => Gate::Connect,
-            Listener::PreSharedKeys => Gate::Handshake,
+            Listener::NamedByTheBrokerAfterTheHandshake => Gate::Afterwards,
+            Listener::NamedByWardenAfterTheHandshake => Gate::Connect,
+            _ => Gate::Handshake,
         }
     }
 
     /// Where one is turned away whose identity is good, but not for this client id.
     pub(crate) fn gate_of_client_ids(&self) -> Gate {
         match self.listener {
-            Listener::CertificatesNamedByWarden => Gate::Connect,
-            Listener::CertificatesNamedByTheBroker | Listener::PreSharedKeys => Gate::Afterwards,
+            Listener::CertificatesNamedByWarden | Listener::NamedByWardenAfterTheHandshake => Gate::Connect,
+            _ => Gate::Afterwards,
         }
     }
 
     /// This client is turned away, there.
     pub(crate) fn refuses(&self, gate: Gate, login: &Login, connect: &Connect) {
         match (gate, Client::try_connect(&self.broker, login, connect)) {
-            (Gate::Handshake, Err(End::Handshake(_))) => {}
+            // In TLS 1.3 a client has done its part before its certificate is judged.
+            (Gate::Handshake, Err(End::Handshake(_) | End::Closed)) => {}
             (Gate::Connect, Ok((mut client, code))) => {
                 assert_eq!(code, connect.refusal());
                 client.closed();
@@ -120,6 +133,16 @@ macro_rules! on_every_listener {
         mod certificates_named_by_warden {
             $($(#[$attribute])* #[test] fn $claim() {
                 $crate::listeners::try_on_every_broker(super::$claim, $crate::listeners::Listener::CertificatesNamedByWarden);
+            })*
+        }
+        mod named_by_the_broker_after_the_handshake {
+            $($(#[$attribute])* #[test] fn $claim() {
+                $crate::listeners::try_on_every_broker(super::$claim, $crate::listeners::Listener::NamedByTheBrokerAfterTheHandshake);
+            })*
+        }
+        mod named_by_warden_after_the_handshake {
+            $($(#[$attribute])* #[test] fn $claim() {
+                $crate::listeners::try_on_every_broker(super::$claim, $crate::listeners::Listener::NamedByWardenAfterTheHandshake);
             })*
         }
         mod pre_shared_keys {

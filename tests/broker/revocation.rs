@@ -164,7 +164,7 @@ fn a_role_acts_on_sessions_that_are_there(setting: &Setting) {
 fn a_stranger_who_takes_over_a_session_does_not_cost_it_its_subscriptions() {
     on_every_broker(|mosquitto| {
         // Only here does the broker accept a CONNECT, and with it the client id, before anybody is asked.
-        let setting = Setting::new(mosquitto, Listener::CertificatesNamedByTheBroker);
+        let setting = Setting::new(mosquitto, Listener::NamedByTheBrokerAfterTheHandshake);
         let Setting { broker, mine, fleet, .. } = &setting;
         let mut client = Client::connect(broker, mine, &Connect::v5(MINE).persistent());
         assert_eq!(client.subscribe("devices/device-001/cmd", 1).unwrap(), 1);

@@ -12,7 +12,15 @@ use crate::policy::rule::{Attributes, ClientIdPattern, Effect, Rule, RuleTopic};
 const NOW: UnixSeconds = 1_000;
 
 fn credential(kind: CredentialKind, identity: &str) -> Credential {
-    Credential { kind, identity: identity.into(), secret: None, issuer: None, revoked: false, not_before: None, not_after: None }
+    Credential {
+        kind,
+        identity: identity.into(),
+        secret: None,
+        issuer: None,
+        revoked: false,
+        not_before: None,
+        not_after: None,
+    }
 }
 
 fn device(id: DeviceId, name: &str, credentials: Vec<Credential>) -> Device {
