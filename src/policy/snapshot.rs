@@ -411,4 +411,6 @@ impl equivalent::Equivalent<ByIdentity> for Identity<'_> {
 }
 
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@ use crate::policy::leaving::leaving;
 use crate::policy::role::ClientIdBinding;
 use crate::policy::rule::{Attributes, ClientIdPattern, Effect, Rule, RuleTopic};
 
-const NOW: UnixSeconds = 1_000;
+pub(super) const NOW: UnixSeconds = 1_000;
 
-fn credential(kind: CredentialKind, identity: &str) -> Credential {
+pub(super) fn credential(kind: CredentialKind, identity: &str) -> Credential {
     Credential {
         kind,
         identity: identity.into(),
@@ -23,7 +23,7 @@ fn credential(kind: CredentialKind, identity: &str) -> Credential {
     }
 }
 
-fn device(id: DeviceId, name: &str, credentials: Vec<Credential>) -> Device {
+pub(super) fn device(id: DeviceId, name: &str, credentials: Vec<Credential>) -> Device {
     Device {
         id,
         name: name.into(),
@@ -50,7 +50,7 @@ fn role(id: RoleId, topic: &str, client_id: Option<&str>) -> Role {
     Role::compile(id, &format!("role-{id}"), client_id, vec![Ok(rule)])
 }
 
-fn snapshot(devices: Vec<Device>, roles: Vec<Role>) -> Snapshot {
+pub(super) fn snapshot(devices: Vec<Device>, roles: Vec<Role>) -> Snapshot {
     let devices = devices.into_iter().map(|device| (device.id, Some(device)));
     Snapshot::default().next(1, devices, roles.into_iter().map(|role| (role.id(), Some(role))))
 }
@@ -284,6 +284,7 @@ proptest! {
             );
             let fresh = snapshot(devices.values().cloned().collect(), roles.values().cloned().collect());
             prop_assert_eq!(answers(&live), answers(&fresh));
+            prop_assert_eq!((live.fingerprints, &live.ends), (fresh.fingerprints, &fresh.ends));
             prop_assert_eq!((live.device_count(), live.role_count()), (fresh.device_count(), fresh.role_count()));
         }
     }
