@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::entry::{mosquitto_plugin_cleanup, mosquitto_plugin_version, start};
 use super::fake_broker::{
-    FakeClient, during_kick, fire, functions, kicked, log_lines, refuse_registration, registered, share_callbacks,
+    FakeClient, during_kick, fire, functions, kicked, log_lines, published, refuse_registration, registered,
+    share_callbacks,
 };
 use super::sys;
 use crate::credential::psk::{Psk, SealingKey};

@@ -60,3 +60,25 @@ fn a_broker_without_the_events_of_2_1_is_served() {
     assert_eq!(plugin.run(&[]), ALLOWED);
     assert_eq!(registered(), [1, 2, 3, 8, 9, 10]);
 }
+
+#[test]
+fn where_openssl_cannot_be_hooked_it_is_said_loudly_and_made_known() {
+    // There is no OpenSSL in this process.
+    let _plugin = Plugin::start(&[]);
+    tick();
+    tick();
+    assert_eq!(published(), ["$SYS/broker/warden/handshake impossible"]);
+    let log = log_lines().join("\n");
+    assert!(log.contains("CERTIFICATES ARE NOT JUDGED IN THE TLS HANDSHAKE"), "{log}");
+    // The other gates carry on.
+    let mut client = certificate_client("cert-1-a");
+    assert_eq!(basic_auth(&mut client), ALLOWED);
+}
+
+#[test]
+fn who_wants_no_handshakes_judged_hears_nothing_of_it() {
+    let _plugin = Plugin::start(&[("handshake", "off")]);
+    tick();
+    assert_eq!(published(), ["$SYS/broker/warden/handshake off"]);
+    assert!(!log_lines().join("\n").contains("HANDSHAKE"));
+}
