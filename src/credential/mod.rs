@@ -4,5 +4,12 @@
 #![forbid(unsafe_code)]
 
 pub mod certificate;
+pub mod crl;
+mod der;
+pub mod distinguished_name;
 mod hex;
+pub mod ocsp;
+mod pem;
 pub mod psk;
+#[cfg(test)]
+mod x509_tests;
