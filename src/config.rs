@@ -57,6 +57,10 @@ pub struct Config {
     pub ocsp: Ocsp,
     /// The responder that is asked, instead of the one that a certificate names.
     pub ocsp_responder: Option<String>,
+    /// The longest time between two questions about one certificate.
+    pub ocsp_refresh: Duration,
+    /// Whether an answer must repeat the nonce of its question.
+    pub ocsp_require_nonce: bool,
 }
 
 impl Default for Config {
@@ -82,6 +86,8 @@ impl Default for Config {
             crl_expired: CrlExpired::Warn,
             ocsp: Ocsp::Off,
             ocsp_responder: None,
+            ocsp_refresh: Duration::from_hours(1),
+            ocsp_require_nonce: false,
         }
     }
 }
@@ -218,7 +224,7 @@ impl std::error::Error for Problems {}
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 23] = [
     "database",
     "key_file",
     "freshness",
@@ -240,6 +246,8 @@ pub const KEYS: [&str; 21] = [
     "crl_expired",
     "ocsp.mode",
     "ocsp.responder",
+    "ocsp.refresh",
+    "ocsp.require_nonce",
 ];
 
 /// The configuration that these plugin options, and the file that they may name, describe.
@@ -343,6 +351,8 @@ impl Draft {
             "crl_expired" => one_of(value).map(|choice| config.crl_expired = choice),
             "ocsp.mode" => one_of(value).map(|choice| config.ocsp = choice),
             "ocsp.responder" => responder(value).map(|url| config.ocsp_responder = Some(url)),
+            "ocsp.refresh" => duration(&value, Duration::from_hours(24)).map(|time| config.ocsp_refresh = time),
+            "ocsp.require_nonce" => truth(&value).map(|truth| config.ocsp_require_nonce = truth),
             "refusals_per_second" => number(&value, 1..=10_000).map(|count| config.refusals_per_second = count),
             unknown => return problems.push(unknown_key(unknown, place)),
         };
@@ -401,7 +411,7 @@ fn text(value: Value) -> Result<String, String> {
     }
 }
 
-/// Several texts: a list, or on a plugin_opt line with commas between them.
+/// Several texts: a list, or on a `plugin_opt` line with commas between them.
 fn texts(value: Value) -> Result<Vec<String>, String> {
     match value {
         Value::Array(values) => values.into_iter().map(text).collect(),
@@ -528,7 +538,7 @@ mod tests {
              barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second, handshake, \
              resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
              certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
-             ocsp.responder",
+             ocsp.responder, ocsp.refresh, ocsp.require_nonce",
             "`poll_interval` in `w.toml`: at most 1s is possible",
             "`unknown` in `w.toml`: a text is wanted, not a array",
             "unknown option plugin_opt_databse; did you mean `database`?",

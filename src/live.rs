@@ -3,6 +3,9 @@
 //! Whoever asks loads the current [`Snapshot`] once and waits for nobody. What a new version means for those who are
 //! connected is listed here; it cannot kick anyone.
 
+pub mod lists;
+pub mod responders;
+
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -24,6 +27,9 @@ use crate::policy::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::feed::Update;
 use crate::store::sqlite::Feed;
+
+use lists::Lists;
+use responders::{Asking, Responders, Shown};
 
 /// The longest pause between two attempts to reach a database that is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -52,6 +58,8 @@ enum Notice {
     Standing(CertificateId, Option<Standing>),
 }
 
+/// How long the thread's own helpers may go on after it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How many notices may wait; who has more waits as well.
 const MOST_NOTICES: usize = 1_000;
 
@@ -65,6 +73,8 @@ pub struct Unconfirmed;
 pub struct Live {
     shared: Arc<Shared>,
     key_id: Option<String>,
+    /// To whoever asks responders.
+    shown: Option<mpsc::Sender<Shown>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,7 +98,7 @@ struct Shared {
 }
 
 /// What is followed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sources {
     /// The database.
     pub database: PathBuf,
@@ -96,18 +106,26 @@ pub struct Sources {
     pub poll_interval: Duration,
     /// What has to be known of a certificate.
     pub demands: Demands,
+    /// The revocation lists.
+    pub lists: Lists,
+    /// How responders are asked, if they are.
+    pub asking: Option<Asking>,
 }
 
 impl Live {
     /// Reads the whole policy from its `sources`, and follows them from there.
     ///
     /// Returns when the first snapshot is there. `wake` is called from the thread whenever there are [`Consequences`].
-    pub fn start(sources: Sources, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
+    pub fn start(mut sources: Sources, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (feed, key_id, first) = runtime.block_on(async {
             let mut feed = Feed::open(&sources.database).await?;
             let key_id = feed.key_id().await?;
-            let nothing = Snapshot::default().with_revocations(Revocations::with_demands(sources.demands));
+            let mut revocations = Revocations::with_demands(sources.demands);
+            for (name, list) in sources.lists.take() {
+                revocations.change_list(&name, Some(list));
+            }
+            let nothing = Snapshot::default().with_revocations(revocations);
             let first = match Step::after(&nothing, feed.update().await?) {
                 Some(step) => {
                     step.report_unreadable(&nothing);
@@ -131,7 +149,12 @@ impl Live {
             answer: Condvar::new(),
         });
         let (stop, stopped) = oneshot::channel();
-        let (_notify, notices) = mpsc::channel(MOST_NOTICES);
+        let (notify, notices) = mpsc::channel(MOST_NOTICES);
+        let (shown, seen) = mpsc::channel(MOST_NOTICES);
+        let asks = sources.asking.is_some();
+        let responders = sources.asking.map(|asking| Responders::new(asking, notify.clone())).transpose();
+        let responders = responders.map_err(StartError::Responders)?;
+        let watch = sources.lists.watch(notify);
         let follower = Follower {
             shared: Arc::clone(&shared),
             path: sources.database,
@@ -143,6 +166,10 @@ impl Live {
             .spawn(move || {
                 let shared = Arc::clone(&follower.shared);
                 let follow = async move {
+                    tokio::spawn(watch);
+                    if let Some(responders) = responders {
+                        tokio::spawn(responders.run(seen));
+                    }
                     tokio::select! {
                         _ = stopped => {}
                         () = follower.run(feed, notices) => {}
@@ -152,9 +179,11 @@ impl Live {
                     shared.away();
                     tracing::error!("the thread that follows the database panicked; restart the broker");
                 }
+                // The broker does not wait for a name server.
+                runtime.shutdown_timeout(LAST_WORDS);
             })
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, key_id, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, key_id, shown: asks.then_some(shown), stop: Some(stop), thread: Some(thread) })
     }
 
     /// Which key the secrets of the database are sealed with, if it says so.
@@ -200,6 +229,20 @@ impl Live {
         self.shared.started.elapsed().saturating_sub(confirmed)
     }
 
+    /// Whether responders are asked about certificates that are shown.
+    #[must_use]
+    pub fn asks_responders(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// A certificate was shown, about which its responder is to be asked. Where too many wait already, it is not: who
+    /// shows it again is heard then.
+    pub fn shown(&self, shown: Shown) {
+        if let Some(sender) = &self.shown {
+            let _ = sender.try_send(shown);
+        }
+    }
+
     /// What the versions since the last call mean for those who are connected.
     #[must_use]
     pub fn take_consequences(&self) -> Option<Consequences> {
@@ -234,6 +277,9 @@ pub enum StartError {
     /// The system gives us no thread.
     #[error("cannot start the thread that follows the database: {0}")]
     Thread(std::io::Error),
+    /// Responders cannot be asked.
+    #[error("cannot ask OCSP responders: {0}")]
+    Responders(reqwest::Error),
 }
 
 /// The thread's side.

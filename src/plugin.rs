@@ -19,6 +19,8 @@ use arc_swap::Guard;
 use crate::config::{Config, CrlExpired, Expired, Freshness, Ocsp, OnStale, Unknown};
 use crate::credential::psk::{Psk, SealingKey};
 use crate::key_file::{self, KeyFileError};
+use crate::live::lists::{ListError, Lists};
+use crate::live::responders::Asking;
 use crate::live::{Live, Sources, StartError, unix_now};
 use crate::policy::decision::{Action, Question, Reason};
 use crate::policy::device::{CredentialKind, DeviceId, SharedDevice, UnixSeconds};
@@ -95,6 +97,8 @@ pub enum NoStart {
     KeyFile(#[from] KeyFileError),
     #[error(transparent)]
     Live(#[from] StartError),
+    #[error(transparent)]
+    List(#[from] ListError),
     #[error(
         "the key file `{}` is not the one that this database is sealed with; \
          name the right one with plugin_opt_key_file",
@@ -141,6 +145,10 @@ impl Plugin {
     /// All that is missing is reported at once.
     pub fn start(config: Config, wake: impl Fn() + Send + 'static) -> Result<Self, Vec<NoStart>> {
         let key = key_file::read(&config.key_file).map_err(NoStart::from);
+        let (lists, wrong_lists) = match Lists::read(&config.crl_files, &config.crl_issuers) {
+            Ok(lists) => (lists, Vec::new()),
+            Err(errors) => (Lists::default(), errors),
+        };
         let sources = Sources {
             database: config.database.clone(),
             poll_interval: config.poll_interval,
@@ -148,11 +156,20 @@ impl Plugin {
                 current_lists: config.crl_expired == CrlExpired::Refuse,
                 standing: config.ocsp == Ocsp::Hard,
             },
+            lists,
+            asking: (config.ocsp != Ocsp::Off).then(|| Asking {
+                responder: config.ocsp_responder.clone(),
+                refresh: config.ocsp_refresh,
+                require_nonce: config.ocsp_require_nonce,
+            }),
         };
         let live = Live::start(sources, wake).map_err(NoStart::from);
         let (key, live) = match (key, live) {
-            (Ok(key), Ok(live)) => (key, live),
-            (key, live) => return Err([key.err(), live.err()].into_iter().flatten().collect()),
+            (Ok(key), Ok(live)) if wrong_lists.is_empty() => (key, live),
+            (key, live) => {
+                let others = [key.err(), live.err()].into_iter().flatten();
+                return Err(others.chain(wrong_lists.into_iter().map(NoStart::List)).collect());
+            }
         };
         if live.key_id().is_some_and(|sealed_with| sealed_with != key.id()) {
             return Err(vec![NoStart::OtherKey(config.key_file)]);

@@ -5,13 +5,15 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_void};
+use std::sync::Arc;
 
 use libloading::os::unix::Library;
 use tracing::Level;
 
+use super::handshake::{self, NoHook};
 use super::sys;
 use crate::log;
-use crate::plugin;
+use crate::plugin::{self, Plugin};
 
 /// Where the broker's clients can read, as a retained message, whether certificates are judged in the TLS handshake:
 /// `enforced`, `off` or `impossible`.
@@ -55,6 +57,8 @@ pub(super) struct Functions {
         bool,
         *mut sys::mosquitto_property,
     ) -> c_int,
+    /// Has a plugin asked in TLS handshakes.
+    pub(super) ask_in_handshakes: fn(&Arc<Plugin>) -> Result<(), NoHook>,
     /// Absent in a broker without TLS.
     pub(super) openssl: Option<OpenSsl>,
 }
@@ -83,6 +87,7 @@ impl Functions {
             kick_client_id: found.mosquitto_kick_client_by_clientid?,
             kick_user_name: found.mosquitto_kick_client_by_username?,
             publish: found.mosquitto_broker_publish_copy?,
+            ask_in_handshakes: handshake::ask,
             openssl: OpenSsl::find(),
         })
     }

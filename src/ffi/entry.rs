@@ -211,7 +211,7 @@ impl Instance {
         if !wanted && self.plugin.wants_resumption() {
             return broker.announce(c"off");
         }
-        match handshake::ask(&self.plugin) {
+        match (self.functions.ask_in_handshakes)(&self.plugin) {
             Ok(()) => broker.announce(if wanted { c"enforced" } else { c"off" }),
             Err(why) => {
                 broker.log(

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_void};
 
 use super::broker::{Functions, OpenSsl};
+use super::handshake::NoHook;
 use super::sys;
 
 type Callback = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void) -> c_int;
@@ -71,6 +72,8 @@ pub(super) fn functions() -> Functions {
         kick_client_id,
         kick_user_name,
         publish,
+        // This broker makes no handshakes.
+        ask_in_handshakes: |_| Err(NoHook::Missing("SSL_CTX_new")),
         openssl: Some(OpenSsl { encode_certificate, free_certificate }),
     }
 }

@@ -1,10 +1,10 @@
 //! The TLS handshake: how we come to be asked about a client's certificate before one byte of MQTT.
 //!
 //! The broker has no event for it. OpenSSL tells whoever has an extra-data index for `SSL_CTX` of each one that is made
-//! (CRYPTO_get_ex_new_index(3)), and there we set the two callbacks that neither the broker nor libwebsockets uses:
-//! the one that verifies a peer's certificate (SSL_CTX_set_cert_verify_callback(3)), which has OpenSSL do that first,
-//! and the one that is shown a session ticket before it is accepted (SSL_CTX_set_session_ticket_cb(3)). The index has no
-//! function that is called when an `SSL_CTX` is freed, because some brokers unload us before that.
+//! (`CRYPTO_get_ex_new_index(3)`), and there we set the two callbacks that neither the broker nor libwebsockets uses:
+//! the one that verifies a peer's certificate (`SSL_CTX_set_cert_verify_callback(3)`), which has OpenSSL do that
+//! first, and the one that is shown a session ticket before it is accepted (`SSL_CTX_set_session_ticket_cb(3)`). The index
+//! has no function that is called when an `SSL_CTX` is freed, because some brokers unload us before that.
 //!
 //! Everything is looked up in the process, so that it is the broker's own OpenSSL that is asked.
 
@@ -164,6 +164,10 @@ fn hook() -> Result<OpenSsl, NoHook> {
 }
 
 /// An `SSL_CTX` was made.
+///
+/// # Safety
+///
+/// Called by OpenSSL with one that nobody else uses yet.
 unsafe extern "C" fn context_made(
     context: *mut c_void,
     _: *mut c_void,
@@ -176,7 +180,7 @@ unsafe extern "C" fn context_made(
         let (Some(openssl), plugins) = (HOOKED.get(), PLUGINS.load()) else { return };
         let enforce = plugins.iter().any(|plugin| plugin.wants_handshakes());
         let resumption = plugins.iter().all(|plugin| plugin.wants_resumption());
-        if plugins.is_empty() || context.is_null() || !(enforce || !resumption) {
+        if plugins.is_empty() || context.is_null() || (!enforce && resumption) {
             return;
         }
         // SAFETY: OpenSSL has made the context just now and gives it to us before anybody else. The callbacks stay in
@@ -197,6 +201,10 @@ unsafe extern "C" fn context_made(
 }
 
 /// A peer has shown a certificate: 1 if it is to be believed, and admitted if it is a client's.
+///
+/// # Safety
+///
+/// Called by OpenSSL in a handshake, with what it verifies the certificate with.
 unsafe extern "C" fn verify(store: *mut c_void, _: *mut c_void) -> c_int {
     let Some(openssl) = HOOKED.get() else { return 0 };
     let verdict = refuse_on_panic("handshake", Err(X509_V_ERR_UNSPECIFIED), || {
@@ -257,6 +265,10 @@ fn tolerate_clock(store: *mut c_void, leaf: &Object<'_>, plugins: &[Arc<Plugin>]
 }
 
 /// A client has shown a session ticket, and OpenSSL could read it: whether it may go on with that session.
+///
+/// # Safety
+///
+/// Called by OpenSSL in a handshake, with the session that was in the ticket, if the status says that there is one.
 unsafe extern "C" fn ticket_shown(
     _: *mut c_void,
     session: *mut c_void,

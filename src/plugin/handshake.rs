@@ -9,6 +9,7 @@ use super::Plugin;
 use super::refusal::Refused;
 use crate::config::{Handshake, Resumption, Unknown};
 use crate::credential::certificate::{CertificateError, not_before, read, sha256};
+use crate::live::responders::Shown;
 use crate::live::unix_now;
 use crate::policy::certificate::{Certificate, Sha256};
 use crate::policy::decision::Reason;
@@ -21,7 +22,7 @@ const MOST_SEEN: usize = 1_000_000;
 
 /// The chain of authorities by which TLS has verified a certificate.
 pub trait Chain {
-    /// The public keys (SubjectPublicKeyInfo) of the authorities.
+    /// The public keys (`SubjectPublicKeyInfo`) of the authorities.
     fn authorities(&self) -> Box<[Sha256]>;
     /// The certificate (DER) of the authority that issued it.
     fn issuer(&self) -> Option<Vec<u8>>;
@@ -85,7 +86,14 @@ impl Plugin {
             Ok(certificate) => Arc::new(certificate),
             Err(error) => return self.refuse_certificate(Reason::UnusableCertificate, None, None, Some(error)),
         };
-        self.judge_certificate("handshake", &certificate)?;
+        let verdict = self.judge_certificate("handshake", &certificate);
+        if matches!(verdict, Ok(()) | Err(Reason::RevocationUnknown)) && self.live.asks_responders() {
+            // Without an issuer it is an authority itself, about which nobody can be asked.
+            if let Some(issuer) = chain.issuer() {
+                self.live.shown(Shown { certificate: Arc::clone(&certificate), leaf: der.to_vec(), issuer });
+            }
+        }
+        verdict?;
         self.handshakes.remember(digest, certificate);
         Ok(())
     }

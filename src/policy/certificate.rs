@@ -24,9 +24,9 @@ pub struct Certificate {
     pub common_name: Option<Box<str>>,
     /// As credentials have it: in lower-case hexadecimal digits.
     pub sha256: Box<str>,
-    /// Of its SubjectPublicKeyInfo, likewise.
+    /// Of its `SubjectPublicKeyInfo`, likewise.
     pub spki_sha256: Box<str>,
-    /// The public keys (SubjectPublicKeyInfo) of the authorities in the chain by which TLS verified it; empty where
+    /// The public keys (`SubjectPublicKeyInfo`) of the authorities in the chain by which TLS verified it; empty where
     /// that was not seen.
     pub authorities: Box<[Sha256]>,
     /// The first second in which it is good, a tolerance for clocks taken off.

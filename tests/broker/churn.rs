@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use mosquitto_warden::live::lists::Lists;
 use mosquitto_warden::live::{Live, Sources, unix_now};
 use mosquitto_warden::policy::decision::{Action, Question};
 use mosquitto_warden::policy::device::CredentialKind;
@@ -118,8 +119,14 @@ fn answers(broker: &Broker, names: &[String], logins: &[Login]) -> Answers {
 
 /// The same questions, to the engine itself over the database as it is now.
 fn oracle(database: &Path, names: &[String]) -> Answers {
-    let (poll_interval, demands) = (Duration::from_millis(20), Demands::default());
-    let live = Live::start(Sources { database: database.to_owned(), poll_interval, demands }, || {}).unwrap();
+    let sources = Sources {
+        database: database.to_owned(),
+        poll_interval: Duration::from_millis(20),
+        demands: Demands::default(),
+        lists: Lists::default(),
+        asking: None,
+    };
+    let live = Live::start(sources, || {}).unwrap();
     let snapshot = live.snapshot();
     let ask = |name: &String| (name.clone(), allowed(&snapshot, name));
     names.iter().take(ASKED).map(ask).collect()

@@ -1,5 +1,3 @@
-use std::fs;
-
 use crate::harness::{Client, Connect, Fleet, eventually, on_every_broker};
 
 #[test]

@@ -63,7 +63,6 @@ fn a_broker_without_the_events_of_2_1_is_served() {
 
 #[test]
 fn where_openssl_cannot_be_hooked_it_is_said_loudly_and_made_known() {
-    // There is no OpenSSL in this process.
     let _plugin = Plugin::start(&[]);
     tick();
     tick();

@@ -81,8 +81,11 @@ fn fingerprints_are_looked_for_as_long_as_there_are_any() {
 #[test]
 fn a_pinned_issuer_must_be_in_the_chain() {
     let pinned = |issuer: [u8; 32]| {
-        let digits: String = issuer.iter().map(|byte| format!("{byte:02x}")).collect();
-        let credential = Credential { issuer: Some(digits.into()), ..credential(CN, "a") };
+        let digits = match issuer {
+            CA => "ca",
+            _ => "cb",
+        };
+        let credential = Credential { issuer: Some(digits.repeat(32).into()), ..credential(CN, "a") };
         snapshot(vec![device(1, "a", vec![credential])], vec![])
     };
     assert_eq!(reason(&pinned(CA), &certificate("a", 1)), None);
