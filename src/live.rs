@@ -446,6 +446,8 @@ struct Step {
     devices: Vec<DeviceId>,
     roles: Vec<RoleId>,
     revoked: Vec<CertificateId>,
+    /// Rows of revoked certificates that name none, and why.
+    unreadable: Vec<(i64, Box<str>)>,
 }
 
 impl Step {
@@ -461,7 +463,9 @@ impl Step {
                 let mut revocations = old.revocations().clone();
                 revocations.change_rows(changes.certificates);
                 let snapshot = old.next(changes.revision, changes.devices, changes.roles);
-                Some(Self { snapshot: snapshot.with_revocations(revocations), devices, roles, revoked })
+                let snapshot = snapshot.with_revocations(revocations);
+                let unreadable = changes.unreadable_certificates;
+                Some(Self { snapshot, devices, roles, revoked, unreadable })
             }
             Update::Everything(all) => {
                 let devices = all.devices.into_iter().map(|device| (device.id, Some(device)));
@@ -474,7 +478,7 @@ impl Step {
                 let differs = |device: &&SharedDevice| old.device(device.id) != Some(*device);
                 let devices = snapshot.devices().filter(differs).chain(gone).map(|device| device.id).collect();
                 let roles = snapshot.roles().map(|role| role.id()).collect();
-                Some(Self { snapshot, devices, roles, revoked })
+                Some(Self { snapshot, devices, roles, revoked, unreadable: all.unreadable_certificates })
             }
         }
     }
@@ -487,6 +491,9 @@ impl Step {
                 let name = device.name.escape_debug();
                 tracing::warn!(device = %name, number = device.id, %why, "unreadable device is refused");
             }
+        }
+        for (number, why) in &self.unreadable {
+            tracing::error!(number, %why, "unreadable row of revoked_certificates: IT REVOKES NOTHING");
         }
         for role in self.roles.iter().filter_map(|id| self.snapshot.role(*id)) {
             let name = role.name().escape_debug();

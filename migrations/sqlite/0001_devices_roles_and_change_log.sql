@@ -40,7 +40,12 @@ CREATE TABLE credentials (
     UNIQUE (kind, identity),
     CHECK ((kind IN ('psk', 'password')) = (secret IS NOT NULL)),
     CHECK ((kind = 'psk') = (secret_digest IS NOT NULL)),
-    CHECK (issuer IS NULL OR kind LIKE 'x509%')
+    CHECK (issuer IS NULL OR kind LIKE 'x509%'),
+    -- As certificates are read; in any other form these would stand for no certificate.
+    CHECK (kind NOT IN ('x509_sha256', 'x509_spki_sha256')
+           OR (length(identity) = 64 AND identity NOT GLOB '*[^0-9a-f]*')),
+    CHECK (kind <> 'x509_serial'
+           OR (identity NOT GLOB '*[^0-9a-f]*' AND (identity NOT GLOB '0*' OR identity = '0')))
 ) STRICT;
 CREATE INDEX credentials_by_device ON credentials (device_id);
 CREATE INDEX credentials_by_identity ON credentials (identity);
@@ -96,9 +101,10 @@ CREATE TABLE revoked_certificates (
     revoked_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
     reason     TEXT,
     -- The list that it came from, which may take it back; NULL: somebody's own decision.
-    crl_id     INTEGER REFERENCES crls (id) ON DELETE CASCADE,
-    UNIQUE (issuer, serial)
+    crl_id     INTEGER REFERENCES crls (id) ON DELETE CASCADE
 ) STRICT;
+-- What somebody has decided stands beside what a list says, so that neither takes back the other.
+CREATE UNIQUE INDEX revoked_certificates_once ON revoked_certificates (issuer, serial, coalesce(crl_id, 0));
 CREATE INDEX revoked_certificates_by_crl ON revoked_certificates (crl_id);
 
 -- Facts about this database itself, such as which key file its secrets are sealed with.
@@ -159,11 +165,19 @@ WHEN NOT EXISTS (SELECT 1 FROM devices WHERE id = NEW.device_id)
 CREATE TRIGGER device_roles_update BEFORE UPDATE ON device_roles
 WHEN NOT EXISTS (SELECT 1 FROM devices WHERE id = NEW.device_id)
   OR NOT EXISTS (SELECT 1 FROM roles WHERE id = NEW.role_id) BEGIN SELECT RAISE(ABORT, 'no such device or role'); END;
+CREATE TRIGGER revoked_certificates_crl_insert BEFORE INSERT ON revoked_certificates
+WHEN NEW.crl_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM crls WHERE id = NEW.crl_id)
+BEGIN SELECT RAISE(ABORT, 'no such revocation list'); END;
+CREATE TRIGGER revoked_certificates_crl_update BEFORE UPDATE OF crl_id ON revoked_certificates
+WHEN NEW.crl_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM crls WHERE id = NEW.crl_id)
+BEGIN SELECT RAISE(ABORT, 'no such revocation list'); END;
 -- An id is how everything else refers to its row.
 CREATE TRIGGER devices_id_is_fixed BEFORE UPDATE OF id ON devices WHEN NEW.id <> OLD.id
 BEGIN SELECT RAISE(ABORT, 'the id of a device cannot change'); END;
 CREATE TRIGGER roles_id_is_fixed BEFORE UPDATE OF id ON roles WHEN NEW.id <> OLD.id
 BEGIN SELECT RAISE(ABORT, 'the id of a role cannot change'); END;
+CREATE TRIGGER crls_id_is_fixed BEFORE UPDATE OF id ON crls WHEN NEW.id <> OLD.id
+BEGIN SELECT RAISE(ABORT, 'the id of a revocation list cannot change'); END;
 
 -- INSERT OR REPLACE, with foreign keys off, leaves the credentials of the device that it replaced. They are nobody's;
 -- they must not keep their identity from its next owner.
@@ -265,11 +279,12 @@ END;
 -- What changed: revoked certificates.
 CREATE TRIGGER revoked_certificates_replaced_insert BEFORE INSERT ON revoked_certificates BEGIN
     INSERT INTO change_log (entity, entity_id) SELECT 'certificate', id FROM revoked_certificates
-    WHERE id = NEW.id OR (issuer = NEW.issuer AND serial = NEW.serial);
+    WHERE id = NEW.id OR (issuer = NEW.issuer AND serial = NEW.serial AND coalesce(crl_id, 0) = coalesce(NEW.crl_id, 0));
 END;
-CREATE TRIGGER revoked_certificates_replaced_update BEFORE UPDATE OF id, issuer, serial ON revoked_certificates BEGIN
+CREATE TRIGGER revoked_certificates_replaced_update BEFORE UPDATE OF id, issuer, serial, crl_id ON revoked_certificates BEGIN
     INSERT INTO change_log (entity, entity_id) SELECT 'certificate', id FROM revoked_certificates
-    WHERE id <> OLD.id AND (id = NEW.id OR (issuer = NEW.issuer AND serial = NEW.serial));
+    WHERE id <> OLD.id AND (id = NEW.id OR (issuer = NEW.issuer AND serial = NEW.serial
+                                            AND coalesce(crl_id, 0) = coalesce(NEW.crl_id, 0)));
 END;
 CREATE TRIGGER revoked_certificates_inserted AFTER INSERT ON revoked_certificates BEGIN
     INSERT INTO change_log (entity, entity_id) VALUES ('certificate', NEW.id);
@@ -279,6 +294,10 @@ CREATE TRIGGER revoked_certificates_updated AFTER UPDATE OF id, issuer, serial O
 END;
 CREATE TRIGGER revoked_certificates_deleted AFTER DELETE ON revoked_certificates BEGIN
     INSERT INTO change_log (entity, entity_id) VALUES ('certificate', OLD.id);
+END;
+-- With foreign keys off, INSERT OR REPLACE leaves what the list that it replaced has revoked.
+CREATE TRIGGER crls_replaced AFTER INSERT ON crls BEGIN
+    DELETE FROM revoked_certificates WHERE crl_id IS NOT NULL AND crl_id NOT IN (SELECT id FROM crls);
 END;
 CREATE TRIGGER crls_deleted AFTER DELETE ON crls BEGIN
     DELETE FROM revoked_certificates WHERE crl_id = OLD.id;

@@ -1,18 +1,22 @@
 //! `warden credential`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Exit;
+use super::certificate;
 use super::confirm::ConfirmArgs;
 use super::error::CliError;
 use super::key::{self, FreshKey};
 use super::output::{Output, or_dash};
 use super::place::Place;
 use super::rule::with_changed;
-use super::words::{KindWord, moment};
+use super::words::{FieldWord, KindWord, identity, moment};
+use crate::credential::certificate::Field;
 use crate::credential::psk::Psk;
-use crate::store::credential::{Credential, NewCredential, Proof};
+use crate::store::credential::{Credential, Kind, NewCredential, Proof};
 
 /// Add, list, revoke and remove the ways in which devices prove who they are
 #[derive(Debug, Subcommand)]
@@ -34,15 +38,29 @@ EXAMPLES:
   warden credential add device-001 x509_cn --identity d1.fleet.example \\
     --not-before 2026-01-01T00:00:00Z --not-after 2027-01-01T00:00:00Z
   openssl rand -hex 32 |
-    warden credential add device-001 psk --identity device-001-c --key-stdin")]
+    warden credential add device-001 psk --identity device-001-c --key-stdin
+  warden credential add device-001 --certificate device-001.pem
+  warden credential add device-001 --certificate device-001.pem \\
+    --as x509_sha256 --issuer ca.pem")]
 pub(super) struct AddArgs {
     /// The device's name
     device: String,
     /// How it proves who it is
-    kind: KindWord,
-    /// What the device calls itself when it connects [default: the name of the device]
-    #[arg(long)]
+    #[arg(required_unless_present = "certificate", conflicts_with = "certificate")]
+    kind: Option<KindWord>,
+    /// By what it is known when it connects [default for `x509_cn` and `psk`: the name of the device]
+    #[arg(long, conflicts_with = "certificate")]
     identity: Option<String>,
+    /// Take the identity from this certificate, PEM or DER; of several in the file, the first
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// What of the certificate to take [default: `x509_cn`]
+    #[arg(long = "as", value_name = "KIND", requires = "certificate", conflicts_with = "kind")]
+    field: Option<FieldWord>,
+    /// x509: this authority must have issued the certificate; a file with its certificate, or the SHA-256 of its
+    /// public key [default: any that the broker trusts]
+    #[arg(long, value_name = "FILE|HEX")]
+    issuer: Option<String>,
     /// psk: read the key from standard input, in hexadecimal digits, instead of making one
     #[arg(long, conflicts_with = "bytes")]
     key_stdin: bool,
@@ -114,18 +132,20 @@ pub(super) async fn run(command: CredentialCommand, place: &Place, output: &mut 
                 show(&credentials, output)?;
             }
         }
-        CredentialCommand::Revoke(RevokeArgs { which: WhichArgs { device, kind, identity } }) => {
+        CredentialCommand::Revoke(RevokeArgs { which }) => {
+            let (device, kind, identity) = which.resolve();
             let mut store = place.open().await?;
-            let (identity, changed) = store.revoke_credential(&device, kind.into(), identity.as_deref()).await?;
+            let (identity, changed) = store.revoke_credential(&device, kind, identity.as_deref()).await?;
             store.close().await?;
             let what = if changed { "revoked" } else { "is already revoked" };
             done(output, &device, kind, &identity, changed, what)?;
         }
-        CredentialCommand::Remove(RemoveArgs { which: WhichArgs { device, kind, identity }, confirm }) => {
+        CredentialCommand::Remove(RemoveArgs { which, confirm }) => {
+            let (device, kind, identity) = which.resolve();
             let mut store = place.open().await?;
-            let identity = store.find_credential(&device, kind.into(), identity.as_deref()).await?;
-            confirm.confirm(format!("removing credential {} `{identity}`", word(kind)))?;
-            store.remove_credential(&device, kind.into(), &identity).await?;
+            let identity = store.find_credential(&device, kind, identity.as_deref()).await?;
+            confirm.confirm(format!("removing credential {kind} `{identity}`"))?;
+            store.remove_credential(&device, kind, &identity).await?;
             store.close().await?;
             done(output, &device, kind, &identity, true, "removed")?;
         }
@@ -133,15 +153,43 @@ pub(super) async fn run(command: CredentialCommand, place: &Place, output: &mut 
     Ok(Exit::Done)
 }
 
+impl WhichArgs {
+    fn resolve(self) -> (String, Kind, Option<String>) {
+        let kind = self.kind.0;
+        // What makes no sense may nonetheless have been written into the database.
+        let identity = self.identity.map(|text| identity(kind, &text).unwrap_or(text));
+        (self.device, kind, identity)
+    }
+}
+
+/// The kind and the identity of the credential that is to be added.
+fn wanted(args: &AddArgs) -> Result<(Kind, String), CliError> {
+    if let Some(path) = &args.certificate {
+        let field = args.field.map_or(Field::Cn, |word| word.0);
+        return Ok((Kind::X509(field), certificate::identity(path, field)?));
+    }
+    let kind = args.kind.map_or(Kind::X509(Field::Cn), |word| word.0);
+    let identity = match (&args.identity, kind) {
+        (Some(text), _) => identity(kind, text).map_err(CliError::Nonsense)?,
+        (None, Kind::X509(Field::Cn) | Kind::Psk) => args.device.clone(),
+        (None, _) => return Err(CliError::IdentityWanted { kind }),
+    };
+    Ok((kind, identity))
+}
+
 async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Result<()> {
-    if args.kind != KindWord::Psk && (args.key_stdin || args.bytes.is_some()) {
+    let (kind, identity) = wanted(&args)?;
+    if kind != Kind::Psk && (args.key_stdin || args.bytes.is_some()) {
         return Err(CliError::NoKeyWanted.into());
     }
+    if kind == Kind::Psk && args.issuer.is_some() {
+        return Err(CliError::NoIssuerWanted.into());
+    }
+    let issuer = args.issuer.as_deref().map(certificate::authority).transpose()?;
     let mut store = place.open().await?;
-    let identity = args.identity.unwrap_or_else(|| args.device.clone());
-    let (proof, fresh) = match args.kind {
-        KindWord::X509Cn => (Proof::X509Cn, None),
-        KindWord::Psk => {
+    let (proof, fresh) = match kind {
+        Kind::X509(field) => (Proof::X509(field), None),
+        Kind::Psk => {
             let sealing = key::sealing_key(place, &mut store).await?;
             let fresh = if args.key_stdin {
                 FreshKey::from_stdin(&identity)?
@@ -151,7 +199,7 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
             (fresh.sealed(&sealing)?, Some(fresh))
         }
     };
-    let new = NewCredential { identity, proof, not_before: args.not_before, not_after: args.not_after };
+    let new = NewCredential { identity, proof, issuer, not_before: args.not_before, not_after: args.not_after };
     let added = store.add_credential(&args.device, &new).await?;
     store.close().await?;
     // A key that came from outside is known there, and is not repeated.
@@ -173,17 +221,23 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
 
 /// A table of credentials.
 pub(super) fn show(credentials: &[Credential], output: &mut Output) -> anyhow::Result<()> {
+    // Most have none, and it is long.
+    let issuers = credentials.iter().any(|credential| credential.issuer.is_some());
     let rows = credentials.iter().map(|credential| {
-        vec![
+        let issuer = issuers.then(|| or_dash(credential.issuer.as_deref()));
+        let cells = [
             credential.device.clone(),
             credential.kind.clone(),
             credential.identity.clone(),
             credential.status.clone(),
             or_dash(credential.not_before.as_deref()),
             or_dash(credential.not_after.as_deref()),
-        ]
+        ];
+        cells.into_iter().chain(issuer).collect()
     });
-    output.table(&["DEVICE", "KIND", "IDENTITY", "STATUS", "NOT BEFORE", "NOT AFTER"], rows.collect())
+    let mut header = vec!["DEVICE", "KIND", "IDENTITY", "STATUS", "NOT BEFORE", "NOT AFTER"];
+    header.extend(issuers.then_some("ISSUER"));
+    output.table(&header, rows.collect())
 }
 
 pub(super) fn to_json(credential: &Credential) -> Value {
@@ -191,6 +245,7 @@ pub(super) fn to_json(credential: &Credential) -> Value {
         "device": credential.device,
         "kind": credential.kind,
         "identity": credential.identity,
+        "issuer": credential.issuer,
         "status": credential.status,
         "not_before": credential.not_before,
         "not_after": credential.not_after,
@@ -198,21 +253,17 @@ pub(super) fn to_json(credential: &Credential) -> Value {
     })
 }
 
-fn word(kind: KindWord) -> &'static str {
-    crate::store::credential::Kind::from(kind).as_str()
-}
-
 fn done(
     output: &mut Output,
     device: &str,
-    kind: KindWord,
+    kind: Kind,
     identity: &str,
     changed: bool,
     what: &str,
 ) -> anyhow::Result<()> {
-    let kind = word(kind);
     if output.is_json() {
-        return output.json(&json!({ "device": device, "kind": kind, "identity": identity, "changed": changed }));
+        return output
+            .json(&json!({ "device": device, "kind": kind.as_str(), "identity": identity, "changed": changed }));
     }
     output.line(&format!("credential {kind} `{identity}` of device `{device}` {what}"))
 }

@@ -11,6 +11,7 @@ use super::output::{Output, or_dash};
 use super::place::Place;
 use super::rule::with_changed;
 use super::words::{StatusWord, attribute, client_id_pattern};
+use crate::credential::certificate::Field;
 use crate::credential::psk::Psk;
 use crate::store::credential::{NewCredential, Proof};
 use crate::store::device::{DeviceChange, DeviceFilter, DeviceRecord, DeviceSummary, NewDevice, Status};
@@ -224,14 +225,14 @@ pub(super) async fn run(command: DeviceCommand, place: &Place, output: &mut Outp
 
 async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Result<()> {
     let mut store = place.open().await?;
-    let credential = |identity, proof| NewCredential { identity, proof, not_before: None, not_after: None };
     let identity = |named: Option<String>| named.unwrap_or_else(|| args.device.clone());
-    let mut credentials: Vec<_> = args.cn.into_iter().map(|named| credential(identity(named), Proof::X509Cn)).collect();
+    let with_cn = |named| NewCredential::new(identity(named), Proof::X509(Field::Cn));
+    let mut credentials: Vec<_> = args.cn.into_iter().map(with_cn).collect();
     let fresh = match args.psk {
         Some(named) => {
             let sealing = key::sealing_key(place, &mut store).await?;
             let fresh = FreshKey::generate(&identity(named), Psk::DEFAULT_BYTES)?;
-            credentials.push(credential(fresh.identity.clone(), fresh.sealed(&sealing)?));
+            credentials.push(NewCredential::new(fresh.identity.clone(), fresh.sealed(&sealing)?));
             Some(fresh)
         }
         None => None,

@@ -1,13 +1,16 @@
 //! What can go wrong with a command beside what the store and the key file report.
 
+use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
 use super::Exit;
 use crate::config::Problems;
+use crate::credential::certificate::CertificateError;
 use crate::credential::psk::PskError;
 use crate::store::StoreError;
+use crate::store::credential::Kind;
 
 /// What can go wrong with a command.
 #[derive(Debug, Error)]
@@ -32,6 +35,19 @@ pub(super) enum CliError {
     NoKeyOnStdin,
     #[error("only a credential of kind psk takes `--key-stdin` or `--bytes`")]
     NoKeyWanted,
+    #[error("only a credential of kind x509_… takes `--issuer`")]
+    NoIssuerWanted,
+    #[error("a credential of kind {kind} needs `--identity`")]
+    IdentityWanted { kind: Kind },
+    /// What was written means nothing; in words.
+    #[error("{0}")]
+    Nonsense(String),
+    #[error("cannot read `{path}`: {cause}")]
+    Unreadable { path: PathBuf, cause: io::Error },
+    #[error("`{path}`: {cause}")]
+    Certificate { path: PathBuf, cause: CertificateError },
+    #[error("certificate `{serial}` of `{issuer}` is on the revocation list of its authority")]
+    Listed { issuer: String, serial: String },
     #[error(transparent)]
     Psk(#[from] PskError),
 }
@@ -45,8 +61,13 @@ impl CliError {
             | Self::NotRoot
             | Self::NoKeyOnStdin
             | Self::NoKeyWanted
+            | Self::NoIssuerWanted
+            | Self::IdentityWanted { .. }
+            | Self::Nonsense(_)
+            | Self::Unreadable { .. }
+            | Self::Certificate { .. }
             | Self::Psk(_) => Exit::Usage,
-            Self::OtherKey { .. } | Self::KeyLost { .. } => Exit::Conflict,
+            Self::OtherKey { .. } | Self::KeyLost { .. } | Self::Listed { .. } => Exit::Conflict,
             Self::NoKeyYet => Exit::Unavailable,
             Self::Declined { .. } => Exit::Failure,
         }
@@ -63,6 +84,15 @@ impl CliError {
             }
             Self::NoKeyYet => "`warden init` makes a key, or notes the one that is there".to_owned(),
             Self::NoKeyOnStdin => "for instance: `openssl rand -hex 32 | warden credential add …`".to_owned(),
+            Self::IdentityWanted { .. } => {
+                "or name a file with the certificate: `warden credential add DEVICE --certificate FILE --as KIND`"
+                    .to_owned()
+            }
+            Self::Certificate {
+                cause: CertificateError::Ambiguous(_) | CertificateError::NoIdentity | CertificateError::NotText(_),
+                ..
+            } => "`--as` takes something else of the certificate, for instance `--as x509_sha256`".to_owned(),
+            Self::Listed { .. } => "its authority takes it off in its next list".to_owned(),
             _ => return None,
         })
     }

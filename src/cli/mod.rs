@@ -3,6 +3,7 @@
 //! Arguments are parsed and checked here and in the files below; past that nobody reads a string again. What is true of
 //! the database is the store's business, what a rule means the policy's.
 
+mod certificate;
 mod completions;
 mod confirm;
 mod credential;
@@ -70,6 +71,8 @@ enum Command {
     #[command(subcommand)]
     Credential(credential::CredentialCommand),
     #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
+    #[command(subcommand)]
     Role(role::RoleCommand),
     #[command(subcommand)]
     Rule(rule::RuleCommand),
@@ -101,6 +104,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Init(args) => init::run(&args, &place, output).await,
         Command::Device(command) => device::run(command, &place, output).await,
         Command::Credential(command) => credential::run(command, &place, output).await,
+        Command::Certificate(command) => certificate::run(command, &place, output).await,
         Command::Role(command) => role::run(command, &place, output).await,
         Command::Rule(command) => rule::run(command, &place, output).await,
         Command::Explain(args) => explain::run(&args, &place, output).await,

@@ -1,7 +1,12 @@
 //! The words of the command line, read once into what they mean.
 
-use clap::ValueEnum;
+use std::net::IpAddr;
 
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use crate::credential::certificate::{Field, serial_of_text};
+use crate::credential::distinguished_name::Name;
 use crate::policy::decision::Action;
 use crate::policy::rule::{ClientIdError, ClientIdPattern, RuleError, RuleTopic};
 use crate::store::credential::Kind;
@@ -24,22 +29,106 @@ impl From<StatusWord> for Status {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum KindWord {
-    /// The common name of a client certificate
-    #[value(name = "x509_cn")]
-    X509Cn,
-    /// A TLS pre-shared key
-    Psk,
+/// A kind of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KindWord(pub(super) Kind);
+
+/// A kind of credential that a certificate makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FieldWord(pub(super) Field);
+
+impl FieldWord {
+    const ALL: [Self; 9] = [
+        Self(Field::Cn),
+        Self(Field::SanDns),
+        Self(Field::SanUri),
+        Self(Field::SanEmail),
+        Self(Field::SanIp),
+        Self(Field::Subject),
+        Self(Field::Serial),
+        Self(Field::Sha256),
+        Self(Field::SpkiSha256),
+    ];
 }
 
-impl From<KindWord> for Kind {
-    fn from(word: KindWord) -> Self {
-        match word {
-            KindWord::X509Cn => Self::X509Cn,
-            KindWord::Psk => Self::Psk,
+impl ValueEnum for FieldWord {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            Field::Cn => "The common name of a client certificate",
+            Field::SanDns => "A DNS name of a client certificate",
+            Field::SanUri => "A URI of a client certificate",
+            Field::SanEmail => "A mail address of a client certificate",
+            Field::SanIp => "An IP address of a client certificate",
+            Field::Subject => "The whole subject of a client certificate, as `warden certificate show` writes it",
+            Field::Serial => "The serial number of a client certificate, which is unique for one issuer only",
+            Field::Sha256 => "The SHA-256 of a client certificate",
+            Field::SpkiSha256 => "The SHA-256 of a client certificate's public key (SubjectPublicKeyInfo)",
+        };
+        Some(PossibleValue::new(self.0.kind().as_str()).help(help))
+    }
+}
+
+impl ValueEnum for KindWord {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [KindWord; 10] = [
+            KindWord(Kind::X509(Field::Cn)),
+            KindWord(Kind::X509(Field::SanDns)),
+            KindWord(Kind::X509(Field::SanUri)),
+            KindWord(Kind::X509(Field::SanEmail)),
+            KindWord(Kind::X509(Field::SanIp)),
+            KindWord(Kind::X509(Field::Subject)),
+            KindWord(Kind::X509(Field::Serial)),
+            KindWord(Kind::X509(Field::Sha256)),
+            KindWord(Kind::X509(Field::SpkiSha256)),
+            KindWord(Kind::Psk),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self.0 {
+            Kind::X509(field) => FieldWord(field).to_possible_value(),
+            Kind::Psk => Some(PossibleValue::new(self.0.as_str()).help("A TLS pre-shared key")),
         }
     }
+}
+
+/// An identity in the form in which one of this kind is stored and compared.
+pub(super) fn identity(kind: Kind, text: &str) -> Result<String, String> {
+    match kind {
+        Kind::X509(Field::Sha256 | Field::SpkiSha256) => {
+            sha256(text).ok_or_else(|| format!("`{text}` is no SHA-256, which has 64 hexadecimal digits"))
+        }
+        Kind::X509(Field::Serial) => serial(text),
+        Kind::X509(Field::Subject) => distinguished_name(text),
+        Kind::X509(Field::SanIp) => {
+            let address = text.parse::<IpAddr>().map_err(|_| format!("`{text}` is no IP address"))?;
+            Ok(address.to_string())
+        }
+        Kind::X509(Field::Cn | Field::SanDns | Field::SanUri | Field::SanEmail) | Kind::Psk => Ok(text.to_owned()),
+    }
+}
+
+/// A SHA-256 as OpenSSL and others write it, in lower-case hexadecimal digits.
+pub(super) fn sha256(text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(|char| *char != ':').map(|char| char.to_ascii_lowercase()).collect();
+    (digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digits)
+}
+
+/// The serial number of a certificate, in lower-case hexadecimal digits.
+pub(super) fn serial(text: &str) -> Result<String, String> {
+    serial_of_text(text).ok_or_else(|| format!("`{text}` is no serial number, which is written in hexadecimal digits"))
+}
+
+/// The name of a subject or an issuer, as RFC 4514 writes it.
+pub(super) fn distinguished_name(text: &str) -> Result<String, String> {
+    let name = Name::from_text(text)
+        .ok_or_else(|| format!("`{text}` is no distinguished name, which is written like `CN=Fleet CA,O=Example`"))?;
+    Ok(name.to_rfc4514())
 }
 
 /// What a device does with a topic.

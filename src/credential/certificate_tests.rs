@@ -47,10 +47,10 @@ fn each_field_can_identify_a_device() {
     accepted(&draft, &[Field::Serial], "12ab");
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let certificate = read(&der, &by(&[Field::Sha256]), Box::default()).unwrap();
-    assert_eq!(*certificate.identity, hex(&::openssl::sha::sha256(&der)));
-    let spki = DEVICE_KEY.public_key_to_der().unwrap();
-    accepted(&draft, &[Field::SpkiSha256], &hex(&::openssl::sha::sha256(&spki)));
-    assert_eq!(spki_sha256(&spki), ::openssl::sha::sha256(&spki));
+    assert_eq!(*certificate.identity, hex(&Sha256::digest(&der)));
+    let spki = DEVICE_KEY.spki();
+    accepted(&draft, &[Field::SpkiSha256], &hex(&Sha256::digest(&spki)));
+    assert_eq!(spki_sha256(&spki)[..], Sha256::digest(&spki)[..]);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_description_says_what_there_is() {
 #[test]
 fn an_authority_is_known_by_its_key() {
     let der = authority(&[]).der();
-    let key = spki_sha256(&crate::credential::x509_tests::CA_KEY.public_key_to_der().unwrap());
+    let key = spki_sha256(&crate::credential::x509_tests::CA_KEY.spki());
     assert_eq!(authority_key(&der), Ok(key));
     assert_eq!(authority_key(&pem("CERTIFICATE", &der)), Ok(key));
     assert_eq!(authority_key(b""), Err(CertificateError::Malformed));

@@ -179,7 +179,7 @@ fn only_the_authority_itself_is_believed() {
     assert_eq!(Crl::read(&draft.signed(&OTHER_KEY), &[authority(&[]).der()]), altered);
     // The same name with another key, as after a change of keys: each is tried.
     let mut renewed = authority(&[]);
-    renewed.spki = OTHER_KEY.public_key_to_der().unwrap();
+    renewed.spki = OTHER_KEY.spki();
     assert_eq!(Crl::read(&good, &[renewed.der()]), altered);
     assert!(Crl::read(&good, &[other.der(), renewed.der(), authority(&[]).der()]).is_ok());
     assert_eq!(Crl::read(&good, &[b"nothing".to_vec()]), Err(CrlError::Authority));

@@ -195,7 +195,7 @@ fn only_the_issuer_and_its_delegates_are_believed() {
     let check = |der: &[u8]| request.check(der, NOW, MAX_AGE, true).map(|answer| answer.status);
     assert_eq!(check(&from_issuer.signed(&OTHER_KEY)), Err(OcspError::Signature));
     let key_hash = |key: &Key| {
-        let spki = key.public_key_to_der().unwrap();
+        let spki = key.spki();
         let (_, spki) = SubjectPublicKeyInfo::from_der(&spki).unwrap();
         tlv(0xa2, &[&tlv(4, &[&Sha1::digest(&spki.subject_public_key.data)])])
     };
@@ -206,7 +206,7 @@ fn only_the_issuer_and_its_delegates_are_believed() {
 
     let delegate = || {
         let mut delegate = Draft::new(cn("OCSP")).with(usage(&[OCSP_SIGNING]));
-        delegate.spki = OTHER_KEY.public_key_to_der().unwrap();
+        delegate.spki = OTHER_KEY.spki();
         delegate
     };
     let by = |certificate: Vec<u8>| {
@@ -229,7 +229,7 @@ fn only_the_issuer_and_its_delegates_are_believed() {
     let key_usage = |bits| extension("2.5.29.15", true, &tlv(3, &[&[0, bits]]));
     assert_eq!(by(delegate().with(key_usage(0x80)).der()), Ok(Status::Good));
     assert_eq!(by(delegate().with(key_usage(0x02)).der()), refused);
-    let other_key = Draft { spki: DEVICE_KEY.public_key_to_der().unwrap(), ..delegate() };
+    let other_key = Draft { spki: DEVICE_KEY.spki(), ..delegate() };
     assert_eq!(by(other_key.der()), Err(OcspError::Signature));
 }
 
@@ -280,7 +280,7 @@ fn openssl_answers() {
     let path = |name: &str| directory.path().join(name);
     let issuer = authority(&[]).der();
     fs::write(path("ca.pem"), pem("CERTIFICATE", &issuer)).unwrap();
-    fs::write(path("ca.key"), CA_KEY.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    fs::write(path("ca.key"), CA_KEY.pem()).unwrap();
     fs::write(
         path("index"),
         "V\t270102030405Z\t\t12AB\tunknown\t/CN=a\nR\t270102030405Z\t260101000000Z\t12AC\tunknown\t/CN=b\n",

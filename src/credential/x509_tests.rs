@@ -2,23 +2,38 @@
 
 use std::sync::LazyLock;
 
-use openssl::asn1::Asn1Object;
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
-use openssl::sign::Signer;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 
-pub(super) type Key = PKey<Private>;
+/// A key pair. Not one of the `openssl` crate: with OpenSSL in the process, the tests of the handshake hook would find
+/// it there.
+pub(super) struct Key {
+    pair: EcdsaKeyPair,
+    pkcs8: Vec<u8>,
+}
 
 /// Keys that are made once: of the authority, of devices, and of somebody else.
-pub(super) static CA_KEY: LazyLock<Key> = LazyLock::new(key);
-pub(super) static DEVICE_KEY: LazyLock<Key> = LazyLock::new(key);
-pub(super) static OTHER_KEY: LazyLock<Key> = LazyLock::new(key);
+pub(super) static CA_KEY: LazyLock<Key> = LazyLock::new(Key::generate);
+pub(super) static DEVICE_KEY: LazyLock<Key> = LazyLock::new(Key::generate);
+pub(super) static OTHER_KEY: LazyLock<Key> = LazyLock::new(Key::generate);
 
-fn key() -> Key {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+impl Key {
+    fn generate() -> Self {
+        let random = SystemRandom::new();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap().as_ref().to_vec();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random).unwrap();
+        Self { pair, pkcs8 }
+    }
+
+    /// Its `SubjectPublicKeyInfo`.
+    pub(super) fn spki(&self) -> Vec<u8> {
+        let algorithm = seq(&[&oid("1.2.840.10045.2.1"), &oid("1.2.840.10045.3.1.7")]);
+        seq(&[&algorithm, &tlv(3, &[&[0], self.pair.public_key().as_ref()])])
+    }
+
+    pub(super) fn pem(&self) -> Vec<u8> {
+        pem("PRIVATE KEY", &self.pkcs8)
+    }
 }
 
 /// An element of DER with this tag and what is in it.
@@ -47,7 +62,16 @@ pub(super) fn int(content: &[u8]) -> Vec<u8> {
 
 /// An object identifier, from its numbers.
 pub(super) fn oid(numbers: &str) -> Vec<u8> {
-    tlv(6, &[Asn1Object::from_str(numbers).unwrap().as_slice()])
+    let numbers: Vec<u32> = numbers.split('.').map(|number| number.parse().unwrap()).collect();
+    let mut content = Vec::new();
+    for number in [&[40 * numbers[0] + numbers[1]], &numbers[2..]].concat() {
+        let sevens = (0..5).rev().map(|at| u8::try_from(number >> (7 * at) & 0x7f).unwrap());
+        let mut sevens: Vec<u8> = sevens.skip_while(|seven| *seven == 0).collect();
+        let last = sevens.pop().unwrap_or(0);
+        content.extend(sevens.iter().map(|seven| 0x80 | seven));
+        content.push(last);
+    }
+    tlv(6, &[&content])
 }
 
 pub(super) const CN: &str = "2.5.4.3";
@@ -110,8 +134,7 @@ pub(super) fn ecdsa_sha256() -> Vec<u8> {
 }
 
 pub(super) fn signature(key: &Key, data: &[u8]) -> Vec<u8> {
-    let mut signer = Signer::new(MessageDigest::sha256(), key).unwrap();
-    tlv(3, &[&[0], &signer.sign_oneshot_to_vec(data).unwrap()])
+    tlv(3, &[&[0], key.pair.sign(&SystemRandom::new(), data).unwrap().as_ref()])
 }
 
 /// What is signed, the algorithm and the signature, in a SEQUENCE.
@@ -141,7 +164,7 @@ impl Draft {
             subject,
             not_before: utc("260102030405Z"),
             not_after: utc("270102030405Z"),
-            spki: DEVICE_KEY.public_key_to_der().unwrap(),
+            spki: DEVICE_KEY.spki(),
             extensions: Vec::new(),
         }
     }
@@ -182,7 +205,7 @@ pub(super) fn device(common_name: &str) -> Draft {
 /// The authority, with basic constraints and these further extensions.
 pub(super) fn authority(extensions: &[Vec<u8>]) -> Draft {
     let mut draft = Draft::new(ca_name()).with(basic_constraints(true));
-    draft.spki = CA_KEY.public_key_to_der().unwrap();
+    draft.spki = CA_KEY.spki();
     draft.serial = vec![1];
     draft.extensions.extend_from_slice(extensions);
     draft
@@ -190,7 +213,7 @@ pub(super) fn authority(extensions: &[Vec<u8>]) -> Draft {
 
 /// The same file as PEM, with a word before it.
 pub(super) fn pem(label: &str, der: &[u8]) -> Vec<u8> {
-    let text = openssl::base64::encode_block(der);
+    let text = data_encoding::BASE64.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
     format!("a list of ours\n-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")).into_bytes()
 }

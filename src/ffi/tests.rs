@@ -191,7 +191,7 @@ fn certificate(subject: &str) -> Vec<u8> {
     let key = directory.path().join("key.pem");
     let output = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-outform", "DER"])
-        .args(["-utf8", "-subj", subject, "-addext", "basicConstraints=CA:FALSE", "-keyout"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-utf8", "-subj", subject, "-keyout"])
         .arg(&key)
         .output()
         .expect("openssl is needed: apt-get install openssl");

@@ -1,29 +1,28 @@
 //! Credentials: added, listed, revoked, removed. Secrets come in their stored form and never go out again.
 
 use std::fmt;
-use std::str::FromStr;
 
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::{Noun, Store, StoreError, device};
+use crate::credential::certificate::Field;
+use crate::policy::device::CredentialKind;
 
 /// The kinds of credentials that this version can add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    X509Cn,
+    /// What a certificate says in this field.
+    X509(Field),
     Psk,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::X509Cn, Self::Psk];
-
     /// The word that the database uses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::X509Cn => "x509_cn",
-            Self::Psk => "psk",
+            Self::X509(field) => field.kind().as_str(),
+            Self::Psk => CredentialKind::Psk.as_str(),
         }
     }
 }
@@ -31,19 +30,6 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// A word that names no kind of credential.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown kind of credential `{0}`; there are `x509_cn` and `psk`")]
-pub struct UnknownKind(String);
-
-impl FromStr for Kind {
-    type Err = UnknownKind;
-
-    fn from_str(word: &str) -> Result<Self, UnknownKind> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| UnknownKind(word.to_owned()))
     }
 }
 
@@ -64,7 +50,7 @@ impl fmt::Debug for SealedPsk {
 /// What a new credential consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
-    X509Cn,
+    X509(Field),
     Psk(SealedPsk),
 }
 
@@ -72,7 +58,7 @@ impl Proof {
     /// What kind of credential it makes.
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::X509Cn => Kind::X509Cn,
+            Self::X509(field) => Kind::X509(*field),
             Self::Psk(_) => Kind::Psk,
         }
     }
@@ -81,12 +67,24 @@ impl Proof {
 /// A credential to be added.
 #[derive(Debug, Clone)]
 pub struct NewCredential {
+    /// As certificates are read: fingerprints, for instance, in lower-case hexadecimal digits.
     pub identity: String,
     pub proof: Proof,
+    /// x509: the authority that must have issued the certificate, by the SHA-256 of its public key in 64 lower-case
+    /// hexadecimal digits.
+    pub issuer: Option<String>,
     /// RFC 3339.
     pub not_before: Option<String>,
     /// RFC 3339.
     pub not_after: Option<String>,
+}
+
+impl NewCredential {
+    /// One without limits.
+    #[must_use]
+    pub const fn new(identity: String, proof: Proof) -> Self {
+        Self { identity, proof, issuer: None, not_before: None, not_after: None }
+    }
 }
 
 /// The row of a credential, without its secret.
@@ -95,11 +93,18 @@ pub struct Credential {
     pub device: String,
     pub kind: String,
     pub identity: String,
+    pub issuer: Option<String>,
     pub status: String,
     pub not_before: Option<String>,
     pub not_after: Option<String>,
     pub created_at: String,
 }
+
+/// A query for [`Credential`]s, but for which and in what order.
+pub(super) const SELECT: &str = "\
+    SELECT devices.name AS device, kind, identity, issuer, credentials.status, not_before, not_after, \
+           credentials.created_at \
+    FROM credentials JOIN devices ON devices.id = device_id";
 
 impl Store {
     /// Adds a credential to a device.
@@ -121,9 +126,8 @@ impl Store {
             let id = device::require(&mut tx, name).await?;
             return of_device(&mut tx, id).await;
         }
-        let query = "SELECT devices.name AS device, kind, identity, credentials.status, not_before, not_after,
-                            credentials.created_at
-                     FROM credentials JOIN devices ON devices.id = device_id ORDER BY devices.name, kind, identity";
+        // Both parts are written in this file.
+        let query = AssertSqlSafe(format!("{SELECT} ORDER BY devices.name, kind, identity"));
         Ok(sqlx::query_as(query).fetch_all(&mut *tx).await?)
     }
 
@@ -169,18 +173,19 @@ pub(super) async fn insert(
     new: &NewCredential,
 ) -> Result<(), StoreError> {
     let (secret, digest) = match &new.proof {
-        Proof::X509Cn => (None, None),
+        Proof::X509(_) => (None, None),
         Proof::Psk(psk) => (Some(&psk.sealed), Some(&psk.digest)),
     };
     sqlx::query(
-        "INSERT INTO credentials (device_id, kind, identity, secret, secret_digest, not_before, not_after)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO credentials (device_id, kind, identity, secret, secret_digest, issuer, not_before, not_after)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(device_id)
     .bind(new.proof.kind().as_str())
     .bind(&new.identity)
     .bind(secret)
     .bind(digest)
+    .bind(&new.issuer)
     .bind(&new.not_before)
     .bind(&new.not_after)
     .execute(connection)
@@ -189,9 +194,7 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn of_device(connection: &mut SqliteConnection, id: i64) -> Result<Vec<Credential>, StoreError> {
-    let query = "SELECT devices.name AS device, kind, identity, credentials.status, not_before, not_after,
-                        credentials.created_at
-                 FROM credentials JOIN devices ON devices.id = device_id WHERE device_id = ? ORDER BY kind, identity";
+    let query = AssertSqlSafe(format!("{SELECT} WHERE device_id = ? ORDER BY kind, identity"));
     Ok(sqlx::query_as(query).bind(id).fetch_all(connection).await?)
 }
 

@@ -12,7 +12,7 @@ use crate::policy::role::Role;
 pub enum Update {
     /// Nothing newer is committed.
     Nothing,
-    /// These devices and roles are different now.
+    /// These devices, roles and revoked certificates are different now.
     Changes(Changes),
     /// The whole policy.
     Everything(Everything),
@@ -26,6 +26,8 @@ pub struct Changes {
     pub roles: Vec<(RoleId, Option<Role>)>,
     /// Rows of revoked certificates, by number.
     pub certificates: Vec<(i64, Option<CertificateId>)>,
+    /// Which of these rows name no certificate, and why. They revoke nothing.
+    pub unreadable_certificates: Vec<(i64, Box<str>)>,
 }
 
 /// The whole policy of one revision.
@@ -36,4 +38,6 @@ pub struct Everything {
     pub roles: Vec<Role>,
     /// Rows of revoked certificates, by number.
     pub certificates: Vec<(i64, CertificateId)>,
+    /// Rows that name no certificate, and why. They revoke nothing.
+    pub unreadable_certificates: Vec<(i64, Box<str>)>,
 }

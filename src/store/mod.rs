@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
+pub mod certificate;
 pub mod credential;
 pub mod device;
 mod error;

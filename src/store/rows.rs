@@ -5,6 +5,8 @@
 
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
+use crate::credential::certificate;
+use crate::policy::certificate::CertificateId;
 use crate::policy::decision::RuleId;
 use crate::policy::device::{Credential, CredentialKind, Device, DeviceId, DeviceStatus, RoleId, UnixSeconds};
 use crate::policy::role::{ClientIdBinding, Role, RuleRow, UnreadableRule};
@@ -59,7 +61,7 @@ impl DeviceDraft {
         Ok(Self { id, name, status, client_id, attributes, credentials: Vec::new(), roles: Vec::new(), unreadable })
     }
 
-    /// Takes a row of `kind, identity, secret, status, not_before, not_after` (the times as seconds since 1970).
+    /// Takes a row of `kind, identity, secret, issuer, status, not_before, not_after` (the times as seconds since 1970).
     pub(super) fn add_credential<R: Row>(&mut self, row: &R)
     where
         Columns: Readable<R>,
@@ -232,11 +234,22 @@ where
         kind,
         identity: Columns::text(row, "identity").and_then(required("identity")).map_err(of_credential)?,
         secret: Columns::text(row, "secret").map_err(of_credential)?,
-        issuer: Columns::text(row, "issuer").map_err(of_credential)?,
+        issuer: Columns::text(row, "issuer").and_then(key_digest).map_err(of_credential)?,
         revoked,
         not_before: moment(row, "not_before", "not_before_given").map_err(of_credential)?,
         not_after: moment(row, "not_after", "not_after_given").map_err(of_credential)?,
     })
+}
+
+/// The SHA-256 of a public key, as it is compared: a pin that no authority can have must not read as one.
+fn key_digest(digits: Option<Box<str>>) -> Result<Option<Box<str>>, Fault> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    match digits {
+        Some(digits) if digits.len() != 64 || !digits.bytes().all(is_digit) => {
+            Err("its `issuer` is not 64 lower-case hexadecimal digits".into())
+        }
+        digits => Ok(digits),
+    }
 }
 
 /// A time that is written but means none must not read as "no limit".
@@ -248,6 +261,16 @@ where
         (None, Some(1)) => Err(format!("its `{column}` is not a time").into()),
         (moment, _) => Ok(moment),
     }
+}
+
+/// From a row of `issuer, serial`: the certificate that is revoked.
+pub(super) fn revoked_certificate<R: Row>(row: &R) -> Result<CertificateId, Fault>
+where
+    Columns: Readable<R>,
+{
+    let issuer = Columns::text(row, "issuer").and_then(required("issuer"))?;
+    let serial = Columns::text(row, "serial").and_then(required("serial"))?;
+    certificate::id(&issuer, &serial).map_err(|error| error.to_string().into())
 }
 
 fn rule<R: Row>(row: &R, id: RuleId) -> RuleRow

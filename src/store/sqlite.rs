@@ -9,12 +9,13 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::feed::{Changes, Everything, Update};
-use super::rows::{DeviceDraft, RoleDraft, row_number};
+use super::rows::{DeviceDraft, Fault, RoleDraft, revoked_certificate, row_number};
 use super::{OpenMode, StoreError, connect, file};
+use crate::policy::certificate::CertificateId;
 use crate::policy::device::{Device, DeviceId, RoleId};
 use crate::policy::role::Role;
 
-/// How many devices or roles are asked for at once when changes are read.
+/// How many devices, roles or certificates are asked for at once when changes are read.
 const BATCH: usize = 500;
 
 const CREDENTIAL_COLUMNS: &str = "device_id, kind, identity, secret, issuer, status, \
@@ -108,27 +109,30 @@ fn file_number(path: &Path) -> Result<(u64, u64), StoreError> {
 async fn everything(connection: &mut SqliteConnection, revision: i64) -> Result<Everything, sqlx::Error> {
     let roles = roles(connection, None).await?;
     let devices = devices(connection, None).await?;
-    Ok(Everything { revision, devices, roles, certificates: Vec::new() })
+    let (certificates, unreadable_certificates) = revoked_certificates(connection, None).await?;
+    Ok(Everything { revision, devices, roles, certificates, unreadable_certificates })
 }
 
 async fn changes(connection: &mut SqliteConnection, after: i64, revision: i64) -> Result<Changes, sqlx::Error> {
     let mut device_ids = BTreeSet::new();
     let mut role_ids = BTreeSet::new();
+    let mut certificate_ids = BTreeSet::new();
     let log = sqlx::query("SELECT DISTINCT entity, entity_id FROM change_log WHERE revision > ?")
         .bind(after)
         .fetch_all(&mut *connection)
         .await?;
     for row in &log {
         let id = row_number(row, "entity_id")?;
-        let role = row.try_get::<String, _>("entity")? == "role";
-        if role {
-            role_ids.insert(id)
-        } else {
-            device_ids.insert(id)
+        let ids = match row.try_get::<&str, _>("entity")? {
+            "role" => &mut role_ids,
+            "certificate" => &mut certificate_ids,
+            _ => &mut device_ids,
         };
+        ids.insert(id);
     }
     let device_ids: Vec<DeviceId> = device_ids.into_iter().collect();
     let role_ids: Vec<RoleId> = role_ids.into_iter().collect();
+    let certificate_ids: Vec<i64> = certificate_ids.into_iter().collect();
     let mut changes = Changes { revision, ..Changes::default() };
     for ids in role_ids.chunks(BATCH) {
         let found = roles(connection, Some(ids)).await?.into_iter().map(|role| (role.id(), role));
@@ -137,6 +141,12 @@ async fn changes(connection: &mut SqliteConnection, after: i64, revision: i64) -
     for ids in device_ids.chunks(BATCH) {
         let found = devices(connection, Some(ids)).await?.into_iter().map(|device| (device.id, device));
         changes.devices.extend(paired(ids, found));
+    }
+    for ids in certificate_ids.chunks(BATCH) {
+        let (found, unreadable) = revoked_certificates(connection, Some(ids)).await?;
+        // A row that names no certificate any more names its former one no more either.
+        changes.certificates.extend(paired(ids, found.into_iter()));
+        changes.unreadable_certificates.extend(unreadable);
     }
     Ok(changes)
 }
@@ -192,6 +202,24 @@ pub(super) async fn roles(connection: &mut SqliteConnection, ids: Option<&[RoleI
     })
     .await?;
     Ok(drafts.into_iter().map(RoleDraft::finish).collect())
+}
+
+/// These rows of revoked certificates, or all, by rising number; and those that name none, with the reason.
+async fn revoked_certificates(
+    connection: &mut SqliteConnection,
+    ids: Option<&[i64]>,
+) -> Result<(Vec<(i64, CertificateId)>, Vec<(i64, Fault)>), sqlx::Error> {
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
+    select(connection, "revoked_certificates", "id", "id, issuer, serial", ids, |row| {
+        let number = row_number(row, "id")?;
+        match revoked_certificate(row) {
+            Ok(certificate) => readable.push((number, certificate)),
+            Err(why) => unreadable.push((number, why)),
+        }
+        Ok(())
+    })
+    .await?;
+    Ok((readable, unreadable))
 }
 
 /// Hands every row of a table, or those whose `key` is one of `ids`, to `take`, by rising `key`.

@@ -5,6 +5,7 @@ use insta::assert_snapshot;
 use mosquitto_warden::cli::Cli;
 
 use crate::Warden;
+use crate::authority::Authority;
 
 /// Every command, as the words that call it, with what clap knows of it.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {
@@ -54,6 +55,8 @@ fn every_example_can_be_pasted() {
     ] {
         paste(&warden, line);
     }
+    let ca = Authority::new(warden.directory.path(), "ca");
+    ca.issue("device-001", 0x4a00, &["device-001.fleet.example"]);
     let order = [
         "device add",
         "device list",
@@ -66,6 +69,7 @@ fn every_example_can_be_pasted() {
         "explain",
         "credential add",
         "credential list",
+        "certificate",
         "device suspend",
         "device activate",
         "device revoke",
@@ -135,6 +139,8 @@ fn the_first_help_reads_like_this() {
       init         Make the database and the key file, or bring the database up to date
       device       Add, list, show, change and remove devices; suspend, revoke and activate them
       credential   Add, list, revoke and remove the ways in which devices prove who they are
+      certificate  Revoke single certificates and take it back, list the revoked ones, look into a
+                   certificate
       role         Add, list, show and remove roles; grant them to devices and withdraw them
       rule         Add, list and remove the rules of roles
       explain      Say whether a device may do something, and why

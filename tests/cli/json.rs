@@ -13,7 +13,7 @@ fn shape(mut value: Value) -> String {
             Value::Object(members) => {
                 for (name, member) in members {
                     match name.as_str() {
-                        "created_at" | "updated_at" => *member = "[time]".into(),
+                        "created_at" | "updated_at" | "revoked_at" => *member = "[time]".into(),
                         "key" | "key_id" => *member = "[key]".into(),
                         "database" | "key_file" => *member = "[path]".into(),
                         _ => steady(member),
@@ -48,6 +48,9 @@ fn every_verb_answers_in_json() {
         "credential revoke device-001 psk",
         "credential revoke device-001 psk",
         "credential remove device-001 psk --yes",
+        "certificate revoke --serial 4a02 --issuer CN=ca --reason lost",
+        "certificate list",
+        "certificate unrevoke --serial 4a02 --issuer CN=ca",
         "device suspend device-001",
         "device activate device-001",
         "explain device-001 publish devices/device-001/a --qos 1",
@@ -68,9 +71,19 @@ fn a_device_has_this_shape() {
     let warden = Warden::new();
     warden.done("role add sensor");
     let added = warden.json("device add device-001 --cn --psk p --role sensor --client-id %u --attribute site=oslo");
-    assert_snapshot!(shape(added), @r#"{"attributes":{"site":"oslo"},"changed":true,"client_id":"%u","created_at":"[time]","credentials":[{"created_at":"[time]","device":"device-001","identity":"p","kind":"psk","not_after":null,"not_before":null,"status":"active"},{"created_at":"[time]","device":"device-001","identity":"device-001","kind":"x509_cn","not_after":null,"not_before":null,"status":"active"}],"name":"device-001","psk":{"identity":"p","key":"[key]"},"roles":["sensor"],"status":"active","status_reason":null,"updated_at":"[time]"}"#);
+    assert_snapshot!(shape(added), @r#"{"attributes":{"site":"oslo"},"changed":true,"client_id":"%u","created_at":"[time]","credentials":[{"created_at":"[time]","device":"device-001","identity":"p","issuer":null,"kind":"psk","not_after":null,"not_before":null,"status":"active"},{"created_at":"[time]","device":"device-001","identity":"device-001","issuer":null,"kind":"x509_cn","not_after":null,"not_before":null,"status":"active"}],"name":"device-001","psk":{"identity":"p","key":"[key]"},"roles":["sensor"],"status":"active","status_reason":null,"updated_at":"[time]"}"#);
     assert_snapshot!(shape(warden.json("device list")), @r#"[{"credentials":["psk","x509_cn"],"name":"device-001","roles":["sensor"],"status":"active","updated_at":"[time]"}]"#);
     assert_snapshot!(shape(warden.json("device revoke device-001")), @r#"{"changed":true,"device":"device-001","status":"revoked"}"#);
+}
+
+#[test]
+fn a_revoked_certificate_has_this_shape() {
+    let warden = Warden::new();
+    let revoked = warden.json("certificate revoke --serial 4A:02 --issuer CN=ca,O=Example --reason lost");
+    assert_snapshot!(shape(revoked), @r#"{"changed":true,"issuer":"CN=ca,O=Example","serial":"4a02"}"#);
+    assert_snapshot!(shape(warden.json("certificate list")), @r#"[{"issuer":"CN=ca,O=Example","reason":"lost","revoked_at":"[time]","serial":"4a02","source":"hand"}]"#);
+    assert_snapshot!(shape(warden.json("certificate unrevoke --serial 4a02 --issuer CN=ca,O=Example")), @r#"{"changed":true,"issuer":"CN=ca,O=Example","serial":"4a02"}"#);
+    assert_snapshot!(shape(warden.json("certificate unrevoke --serial 4a02 --issuer CN=ca,O=Example")), @r#"{"changed":false,"issuer":"CN=ca,O=Example","serial":"4a02"}"#);
 }
 
 #[test]

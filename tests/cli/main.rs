@@ -2,6 +2,7 @@
 //!
 //! - `provisioning`: from nothing to a device that may publish, and back
 //! - `init`: what is made, for whom, and what is kept
+//! - `certificates`: credentials taken from certificates; single ones revoked, taken back, listed, shown
 //! - `keys`: pre-shared keys: shown once, sealed, never shared
 //! - `refused`: exit codes, errors and hints
 //! - `json`: the shapes that scripts read
@@ -15,6 +16,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod authority;
+mod certificates;
 mod help;
 mod init;
 mod json;

@@ -2,6 +2,7 @@
 //!
 //! - `open`: making, opening, migrating, and every kind of file that is refused
 //! - `verbs`: what each verb writes, and what it refuses
+//! - `certificates`: certificates that are revoked: the verbs, the log, and what the feed makes of them
 //! - `schema`: what the database refuses from any writer, the sqlite3 shell included, and what its log records
 //!
 //! Neither the command nor a broker is needed for any of it.
@@ -14,6 +15,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod certificates;
 mod open;
 mod schema;
 mod verbs;

@@ -48,6 +48,13 @@ fn nonsense_is_refused() {
             ("INSERT INTO credentials (device_id, kind, identity) VALUES (1, 'psk', 'z')", "CHECK"),
             ("INSERT INTO credentials (device_id, kind, identity, secret) VALUES (1, 'x509_cn', 'z', 's')", "CHECK"),
             ("UPDATE credentials SET not_after = 'tomorrow'", "CHECK"),
+            ("UPDATE credentials SET issuer = 'CN=ca'", "CHECK"),
+            ("UPDATE credentials SET kind = 'x509_sha256'", "CHECK"),
+            ("INSERT INTO credentials (device_id, kind, identity) VALUES (1, 'x509_spki_sha256', 'aa')", "CHECK"),
+            ("INSERT INTO revoked_certificates (issuer, serial) VALUES ('', '1')", "CHECK"),
+            ("INSERT INTO revoked_certificates (issuer, serial) VALUES ('CN=ca', '')", "CHECK"),
+            ("INSERT INTO revoked_certificates (issuer, serial) VALUES ('CN=ca', '1g')", "CHECK"),
+            ("INSERT INTO revoked_certificates (issuer, serial) VALUES ('CN=ca' || char(0), '1')", "CHECK"),
             ("INSERT INTO device_roles VALUES (1, 1)", "UNIQUE"),
         ] {
             let answer = fresh.sqlite3(sql).unwrap_err();
@@ -84,6 +91,7 @@ fn a_reference_to_nothing_is_refused_though_foreign_keys_are_off() {
             "INSERT INTO device_roles VALUES (9, 1)",
             "INSERT INTO device_roles VALUES (1, 9)",
             "UPDATE device_roles SET role_id = 9",
+            "INSERT INTO revoked_certificates (issuer, serial, crl_id) VALUES ('CN=ca', '1', 9)",
         ] {
             let answer = fresh.sqlite3(sql).unwrap_err();
             assert!(answer.contains("no such"), "{sql}: {answer}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mosquitto_warden::credential::certificate::Field;
 use mosquitto_warden::store::credential::{Kind, NewCredential, Proof, SealedPsk};
 use mosquitto_warden::store::device::{DeviceChange, DeviceFilter, NewDevice, Status};
 use mosquitto_warden::store::rule::NewRule;
@@ -10,12 +11,12 @@ use mosquitto_warden::store::{Noun, StoreError};
 use crate::{Fresh, run};
 
 fn cn(identity: &str) -> NewCredential {
-    NewCredential { identity: identity.to_owned(), proof: Proof::X509Cn, not_before: None, not_after: None }
+    NewCredential::new(identity.to_owned(), Proof::X509(Field::Cn))
 }
 
 fn psk(identity: &str, key: &str) -> NewCredential {
     let proof = Proof::Psk(SealedPsk { sealed: format!("sealed {key}"), digest: format!("digest {key}") });
-    NewCredential { identity: identity.to_owned(), proof, not_before: None, not_after: None }
+    NewCredential::new(identity.to_owned(), proof)
 }
 
 fn device(name: &str) -> NewDevice {
@@ -226,9 +227,67 @@ fn a_credential_is_found_by_its_kind_where_that_is_enough() {
         assert_eq!(error.to_string(), "`d` has several credentials of kind psk: `new`, `old`");
         fresh.store.remove_credential("d", Kind::Psk, "old").await.unwrap();
         assert_eq!(fresh.store.find_credential("d", Kind::Psk, None).await.unwrap(), "new");
-        let error = fresh.store.find_credential("d", Kind::X509Cn, None).await.unwrap_err();
+        let error = fresh.store.find_credential("d", Kind::X509(Field::Cn), None).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { noun: Noun::Credential, .. }), "{error}");
         assert_eq!(fresh.store.credentials(Some("d")).await.unwrap()[0].identity, "new");
+    });
+}
+
+#[test]
+fn a_certificate_has_a_credential_of_every_kind_and_an_issuer_where_it_is_pinned() {
+    run(async {
+        let mut fresh = Fresh::new().await;
+        fresh.store.add_device(&device("d"), false).await.unwrap();
+        let (digest, pin) = ("a0".repeat(32), "1b".repeat(32));
+        for field in [
+            Field::Cn,
+            Field::SanDns,
+            Field::SanUri,
+            Field::SanEmail,
+            Field::SanIp,
+            Field::Subject,
+            Field::Serial,
+            Field::Sha256,
+            Field::SpkiSha256,
+        ] {
+            let new =
+                NewCredential { issuer: Some(pin.clone()), ..NewCredential::new(digest.clone(), Proof::X509(field)) };
+            let added = fresh.store.add_credential("d", &new).await.unwrap();
+            assert_eq!(added.kind, field.kind().as_str());
+            assert_eq!((added.identity.as_str(), added.issuer.as_deref()), (digest.as_str(), Some(pin.as_str())));
+        }
+        assert_eq!(fresh.store.credentials(Some("d")).await.unwrap().len(), 9);
+        let revoked = fresh.store.revoke_credential("d", Kind::X509(Field::Sha256), None).await.unwrap();
+        assert_eq!(revoked, (digest, true));
+    });
+}
+
+#[test]
+fn a_fingerprint_or_an_issuer_that_cannot_be_one_is_refused_in_words() {
+    run(async {
+        let mut fresh = Fresh::new().await;
+        fresh.store.add_device(&device("d"), false).await.unwrap();
+        let good = "0a".repeat(32);
+        for bad in ["", "0a", &"0A".repeat(32), &"0a:".repeat(32), &"0a".repeat(33), &"0g".repeat(32)] {
+            for field in [Field::Sha256, Field::SpkiSha256] {
+                let new = NewCredential::new(bad.to_owned(), Proof::X509(field));
+                let error = fresh.store.add_credential("d", &new).await.unwrap_err();
+                assert!(matches!(error, StoreError::Refused(_)), "{bad}: {error}");
+                assert!(bad.is_empty() || error.to_string().starts_with("a fingerprint is"), "{bad}: {error}");
+            }
+            let new = NewCredential { issuer: Some(bad.to_owned()), ..cn("d") };
+            let error = fresh.store.add_credential("d", &new).await.unwrap_err();
+            assert!(error.to_string().starts_with("an issuer is known by"), "{bad}: {error}");
+        }
+        for bad in ["0a", "00", "A", "a:b", "x"] {
+            let new = NewCredential::new(bad.to_owned(), Proof::X509(Field::Serial));
+            let error = fresh.store.add_credential("d", &new).await.unwrap_err();
+            assert!(error.to_string().starts_with("a serial number is"), "{bad}: {error}");
+        }
+        let new = NewCredential { issuer: Some(good), ..psk("d", "k") };
+        let error = fresh.store.add_credential("d", &new).await.unwrap_err();
+        assert_eq!(error.to_string(), "only a certificate has an issuer");
+        assert!(fresh.store.credentials(None).await.unwrap().is_empty());
     });
 }
 
