@@ -17,10 +17,8 @@ use libloading::os::unix::Library;
 use once_cell::sync::{Lazy, OnceCell};
 
 use super::guard::refuse_on_panic;
-use crate::credential::certificate::spki_sha256;
 use crate::plugin::Plugin;
 use crate::plugin::handshake::Chain;
-use crate::policy::certificate::Sha256;
 use crate::policy::decision::Reason;
 
 // From OpenSSL's headers, where they are the same since 1.1.1.
@@ -348,13 +346,13 @@ impl VerifiedChain<'_> {
 }
 
 impl Chain for VerifiedChain<'_> {
-    fn authorities(&self) -> Box<[Sha256]> {
+    fn authority_keys(&self) -> Vec<Vec<u8>> {
         let key = |certificate: NonNull<c_void>| {
             // SAFETY: the certificate is OpenSSL's, for this callback, and so is the key in it.
             let key = unsafe { (self.openssl.X509_get_X509_PUBKEY)(certificate.as_ptr()) };
             encoded(NonNull::new(key)?, self.openssl.i2d_X509_PUBKEY)
         };
-        self.certificates().filter_map(key).map(|key| spki_sha256(&key)).collect()
+        self.certificates().filter_map(key).collect()
     }
 
     fn issuer(&self) -> Option<Vec<u8>> {

@@ -8,7 +8,7 @@ use lru::LruCache;
 use super::Plugin;
 use super::refusal::Refused;
 use crate::config::{Handshake, Resumption, Unknown};
-use crate::credential::certificate::{CertificateError, not_before, read, sha256};
+use crate::credential::certificate::{CertificateError, not_before, read, sha256, spki_sha256};
 use crate::live::responders::Shown;
 use crate::live::unix_now;
 use crate::policy::certificate::{Certificate, Sha256};
@@ -22,8 +22,8 @@ const MOST_SEEN: usize = 1_000_000;
 
 /// The chain of authorities by which TLS has verified a certificate.
 pub trait Chain {
-    /// The public keys (`SubjectPublicKeyInfo`) of the authorities.
-    fn authorities(&self) -> Box<[Sha256]>;
+    /// The public keys of the authorities, each a DER `SubjectPublicKeyInfo`.
+    fn authority_keys(&self) -> Vec<Vec<u8>>;
     /// The certificate (DER) of the authority that issued it.
     fn issuer(&self) -> Option<Vec<u8>>;
 }
@@ -82,7 +82,8 @@ impl Plugin {
     /// Whether a client that shows this certificate (DER), which TLS has verified by `chain`, may come in.
     pub fn handshake(&self, der: &[u8], chain: &impl Chain) -> Result<(), Reason> {
         let digest = sha256(der);
-        let certificate = match read(der, &self.config.certificate, chain.authorities()) {
+        let authorities = chain.authority_keys().iter().map(|key| spki_sha256(key)).collect();
+        let certificate = match read(der, &self.config.certificate, authorities) {
             Ok(certificate) => Arc::new(certificate),
             Err(error) => return self.refuse_certificate(Reason::UnusableCertificate, None, None, Some(error)),
         };

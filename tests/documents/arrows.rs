@@ -14,7 +14,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("store", &["policy", "credential", "system_user"]),
     ("live", &["store", "policy", "credential", "log"]),
     ("plugin", &["live", "policy", "credential", "config", "key_file"]),
-    ("ffi", &["plugin", "policy", "credential", "config", "log"]),
+    ("ffi", &["plugin", "policy", "config", "log"]),
     ("cli", &["store", "policy", "credential", "config", "key_file", "system_user"]),
 ];
 
