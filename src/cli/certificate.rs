@@ -168,11 +168,11 @@ pub(super) fn authority(text: &str) -> Result<String, CliError> {
     Ok(describe(Path::new(text))?.spki_sha256)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     std::fs::read(path).map_err(|cause| CliError::Unreadable { path: path.into(), cause })
 }
 
-fn at(path: &Path) -> impl Fn(CertificateError) -> CliError {
+pub(super) fn at(path: &Path) -> impl Fn(CertificateError) -> CliError {
     move |cause| CliError::Certificate { path: path.into(), cause }
 }
 

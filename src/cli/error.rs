@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::Exit;
 use crate::config::Problems;
 use crate::credential::certificate::CertificateError;
+use crate::credential::crl::CrlError;
 use crate::credential::psk::PskError;
 use crate::store::StoreError;
 use crate::store::credential::Kind;
@@ -46,6 +47,8 @@ pub(super) enum CliError {
     Unreadable { path: PathBuf, cause: io::Error },
     #[error("`{path}`: {cause}")]
     Certificate { path: PathBuf, cause: CertificateError },
+    #[error("`{path}`: {cause}")]
+    Crl { path: PathBuf, cause: CrlError },
     #[error("certificate `{serial}` of `{issuer}` is on the revocation list of its authority")]
     Listed { issuer: String, serial: String },
     #[error(transparent)]
@@ -69,7 +72,7 @@ impl CliError {
             | Self::Psk(_) => Exit::Usage,
             Self::OtherKey { .. } | Self::KeyLost { .. } | Self::Listed { .. } => Exit::Conflict,
             Self::NoKeyYet => Exit::Unavailable,
-            Self::Declined { .. } => Exit::Failure,
+            Self::Declined { .. } | Self::Crl { .. } => Exit::Failure,
         }
     }
 
@@ -92,6 +95,9 @@ impl CliError {
                 cause: CertificateError::Ambiguous(_) | CertificateError::NoIdentity | CertificateError::NotText(_),
                 ..
             } => "`--as` takes something else of the certificate, for instance `--as x509_sha256`".to_owned(),
+            Self::Crl { cause: CrlError::OtherIssuer { .. } | CrlError::NotEntitled { .. }, .. } => {
+                "name the certificate of the authority that signs the list with `--ca`".to_owned()
+            }
             Self::Listed { .. } => "its authority takes it off in its next list".to_owned(),
             _ => return None,
         })

@@ -7,6 +7,7 @@ mod certificate;
 mod completions;
 mod confirm;
 mod credential;
+mod crl;
 mod device;
 mod error;
 mod exit;
@@ -73,6 +74,8 @@ enum Command {
     #[command(subcommand)]
     Certificate(certificate::CertificateCommand),
     #[command(subcommand)]
+    Crl(crl::CrlCommand),
+    #[command(subcommand)]
     Role(role::RoleCommand),
     #[command(subcommand)]
     Rule(rule::RuleCommand),
@@ -105,6 +108,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Device(command) => device::run(command, &place, output).await,
         Command::Credential(command) => credential::run(command, &place, output).await,
         Command::Certificate(command) => certificate::run(command, &place, output).await,
+        Command::Crl(command) => crl::run(command, &place, output).await,
         Command::Role(command) => role::run(command, &place, output).await,
         Command::Rule(command) => rule::run(command, &place, output).await,
         Command::Explain(args) => explain::run(&args, &place, output).await,

@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
 pub mod certificate;
 pub mod credential;
+pub mod crl;
 pub mod device;
 mod error;
 pub mod feed;

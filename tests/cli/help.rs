@@ -6,6 +6,7 @@ use mosquitto_warden::cli::Cli;
 
 use crate::Warden;
 use crate::authority::Authority;
+use crate::crl::Lists;
 
 /// Every command, as the words that call it, with what clap knows of it.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {
@@ -57,6 +58,7 @@ fn every_example_can_be_pasted() {
     }
     let ca = Authority::new(warden.directory.path(), "ca");
     ca.issue("device-001", 0x4a00, &["device-001.fleet.example"]);
+    Lists::new(&warden, "ca", "/O=Example/CN=ca").make("fleet", 1, &["4A07"]);
     let order = [
         "device add",
         "device list",
@@ -70,6 +72,7 @@ fn every_example_can_be_pasted() {
         "credential add",
         "credential list",
         "certificate",
+        "crl",
         "device suspend",
         "device activate",
         "device revoke",
@@ -141,6 +144,7 @@ fn the_first_help_reads_like_this() {
       credential   Add, list, revoke and remove the ways in which devices prove who they are
       certificate  Revoke single certificates and take it back, list the revoked ones, look into a
                    certificate
+      crl          Import the revocation lists of authorities, and show which there are
       role         Add, list, show and remove roles; grant them to devices and withdraw them
       rule         Add, list and remove the rules of roles
       explain      Say whether a device may do something, and why
