@@ -37,6 +37,8 @@ pub struct Config {
     pub poll_interval: Duration,
     /// How many log lines a second refusals may write.
     pub refusals_per_second: u32,
+    /// Whether the log is told how long the broker has waited for the plugin at most.
+    pub callback_times: bool,
     /// Whether certificates are judged in the TLS handshake.
     pub handshake: Handshake,
     /// Who may resume a TLS session instead of a full handshake.
@@ -76,6 +78,7 @@ impl Default for Config {
             unknown: Unknown::Deny,
             poll_interval: Duration::from_millis(20),
             refusals_per_second: 50,
+            callback_times: false,
             handshake: Handshake::Enforce,
             resumption: Resumption::Good,
             certificate: Reading::default(),
@@ -224,7 +227,7 @@ impl std::error::Error for Problems {}
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 24] = [
     "database",
     "key_file",
     "freshness",
@@ -234,6 +237,7 @@ pub const KEYS: [&str; 23] = [
     "unknown",
     "poll_interval",
     "refusals_per_second",
+    "callback_times",
     "handshake",
     "resumption",
     "certificate.identity",
@@ -337,6 +341,7 @@ impl Draft {
             "on_stale" => one_of(value).map(|choice| config.on_stale = choice),
             "unknown" => one_of(value).map(|choice| config.unknown = choice),
             "poll_interval" => duration(&value, Duration::from_secs(1)).map(|time| config.poll_interval = time),
+            "callback_times" => truth(&value).map(|truth| config.callback_times = truth),
             "handshake" => one_of(value).map(|choice| config.handshake = choice),
             "resumption" => one_of(value).map(|choice| config.resumption = choice),
             "certificate.identity" => fields(value).map(|fields| config.certificate.identity = fields),
@@ -535,8 +540,8 @@ mod tests {
         let expected = [
             "`barrier_timeout` in `w.toml`: a time with its unit is wanted, such as \"100ms\" or \"60s\"",
             "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, key_file, freshness, \
-             barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second, handshake, \
-             resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
+             barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second, \
+             callback_times, handshake, resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
              certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
              ocsp.responder, ocsp.refresh, ocsp.require_nonce",
             "`poll_interval` in `w.toml`: at most 1s is possible",

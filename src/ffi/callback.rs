@@ -7,7 +7,7 @@ use std::ffi::{CString, c_int, c_void};
 
 use super::client::{Client, text};
 use super::entry::Instance;
-use super::guard::refuse_on_panic;
+use super::guard::{refuse_on_panic, report_longest};
 use super::sys;
 use crate::plugin::{Access, Answer, Attempt};
 use crate::policy::decision::Action;
@@ -148,6 +148,7 @@ callback! {
         if let (Some(desk), Some(broker)) = (instance.desk.get(), instance.broker.get()) {
             instance.plugin.tick(desk, broker);
             broker.publish_announcement();
+            report_longest();
             broker.write_log();
         }
         ALLOWED

@@ -8,7 +8,7 @@ use tracing::Level;
 
 use super::broker::{Broker, Functions};
 use super::client::text;
-use super::guard::refuse_on_panic;
+use super::guard::{measure, refuse_on_panic};
 use super::thread::MainThread;
 use super::wake::{Waker, without_signals};
 use super::{callback, handshake, sys};
@@ -140,6 +140,9 @@ pub(super) unsafe fn start(
                 return refuse(&mut problems.iter().map(str::to_owned).chain(more));
             }
         };
+    if config.callback_times {
+        measure();
+    }
     let waker = Waker::install();
     let wake = Waker::of_this_thread();
     let plugin = match without_signals(|| Plugin::start(config, wake)) {

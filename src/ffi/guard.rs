@@ -1,6 +1,10 @@
-//! A panic becomes a refusal.
+//! Around every function that C calls: a panic becomes a refusal, and whoever wants to know is told how long it took.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Runs the body of a function that C calls. Should it panic, C gets `refusal` and the broker goes on.
 ///
@@ -8,14 +12,48 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) fn refuse_on_panic<T>(callback: &'static str, refusal: T, body: impl FnOnce() -> T) -> T {
     // What the body may have left half done is only ever read again through types that stay whole: RefCells give their
     // borrow back while unwinding, and a snapshot is never changed in place.
+    let start = MEASURED.load(Ordering::Relaxed).then(Instant::now);
     let result = catch_unwind(AssertUnwindSafe(|| {
         forced(callback);
         body()
     }));
+    if let Some(start) = start {
+        note(callback, start.elapsed());
+    }
     result.unwrap_or_else(|_| {
         let _ = catch_unwind(|| tracing::error!(callback, "panic in the plugin, answered as a refusal"));
         refusal
     })
+}
+
+/// Whether callbacks are measured: two looks at the clock are not much, but half of what an access check takes.
+static MEASURED: AtomicBool = AtomicBool::new(false);
+/// The longest call of each callback so far, and whether the log has been told.
+static LONGEST: Mutex<BTreeMap<&str, (Duration, bool)>> = Mutex::new(BTreeMap::new());
+
+/// From now on callbacks are measured.
+pub(super) fn measure() {
+    MEASURED.store(true, Ordering::Relaxed);
+}
+
+fn note(callback: &'static str, time: Duration) {
+    let mut longest = LONGEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = longest.entry(callback).or_default();
+    if time > entry.0 {
+        *entry = (time, false);
+    }
+}
+
+/// Tells the log which callbacks have taken longer than ever before.
+pub(super) fn report_longest() {
+    if !MEASURED.load(Ordering::Relaxed) {
+        return;
+    }
+    let mut longest = LONGEST.lock().unwrap_or_else(PoisonError::into_inner);
+    for (callback, (time, told)) in longest.iter_mut().filter(|(_, (_, told))| !told) {
+        tracing::info!(callback, microseconds = time.as_micros(), "longest callback so far");
+        *told = true;
+    }
 }
 
 /// Test builds panic in the callback that is named in the environment, so that a real broker can be shown to survive it.

@@ -64,9 +64,9 @@ impl Store {
         differences.write(&mut tx, id, &crl.issuer, progress).await?;
         let list = record(&mut tx, id).await?;
         if changed {
-            tx.commit().await?
+            tx.commit().await?;
         } else {
-            tx.rollback().await?
+            tx.rollback().await?;
         }
         Ok(Import { changed, added, removed, list })
     }
