@@ -4,8 +4,10 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use mosquitto_warden::policy::certificate::{Certificate, CertificateId};
 use mosquitto_warden::policy::decision::{Action, Question};
 use mosquitto_warden::policy::device::{Credential, CredentialKind, Device, DeviceId, DeviceStatus};
+use mosquitto_warden::policy::revocation::Revocations;
 use mosquitto_warden::policy::role::{ClientIdBinding, Role, judge};
 use mosquitto_warden::policy::rule::{Attributes, Names, Rule, RuleTopic};
 use mosquitto_warden::policy::snapshot::{Proof, Snapshot};
@@ -81,17 +83,21 @@ fn fleet(size: i64) -> Snapshot {
     Snapshot::default().next(1, (0..size).map(|id| (id, Some(device(id)))), [(1, Some(sensor(10)))])
 }
 
-fn device(id: DeviceId) -> Device {
-    let name: Box<str> = format!("device-{id:07}").into();
-    let certificate = Credential {
+fn credential(name: &str) -> Credential {
+    Credential {
         kind: CredentialKind::X509Cn,
-        identity: name.clone(),
+        identity: name.into(),
         secret: None,
         issuer: None,
         revoked: false,
         not_before: None,
         not_after: None,
-    };
+    }
+}
+
+fn device(id: DeviceId) -> Device {
+    let name: Box<str> = format!("device-{id:07}").into();
+    let certificate = credential(&name);
     Device {
         id,
         name,
@@ -104,30 +110,52 @@ fn device(id: DeviceId) -> Device {
     }
 }
 
-/// A whole access check: who is it, may it be here, may it do this. A device and its topic at random.
+/// A whole access check: who is it, may it be here, may it do this. A device and its topic at random; by a
+/// certificate, also where a hundred thousand others are revoked and some are known by their fingerprints.
 fn fleet_check(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fleet_check");
     for size in [1_000, 100_000] {
-        let snapshot = fleet(size);
-        let asked: Vec<(String, String)> = (0..65_536)
+        let asked: Vec<(Certificate, String)> = (0..65_536)
             .map(|n: i64| {
                 let name = format!("device-{:07}", (n * 7_919) % size);
                 let topic = format!("site/dev/{name}/up");
-                (name, topic)
+                (certificate(&name, n), topic)
             })
             .collect();
-        let mut next = asked.iter().cycle();
-        group.bench_function(BenchmarkId::new("publish", size), |bencher| {
-            bencher.iter(|| {
-                let (name, topic) = next.next().expect("it never ends");
-                let proof = Proof::Identity(CredentialKind::X509Cn, name);
-                let device = snapshot.admit(proof, Some(name), 0).expect("it is admitted");
-                let question = Question { action: Action::Publish, topic, qos: 1, retain: false };
-                assert!(snapshot.judge(device, Some(name), &question).allowed);
+        let plain = fleet(size);
+        let mut revocations = Revocations::default();
+        revocations.change_rows((0..100_000).map(|n| (n, Some(certificate("", -1 - n).id))));
+        let fingerprint = Credential { kind: CredentialKind::X509Sha256, ..credential("none of them") };
+        let pinned = Device { credentials: [fingerprint].into(), ..device(size) };
+        let with_revocations = plain.next(2, [(size, Some(pinned))], []).with_revocations(revocations);
+        for (name, snapshot) in [("publish", plain), ("publish-among-revocations", with_revocations)] {
+            let mut next = asked.iter().cycle();
+            group.bench_function(BenchmarkId::new(name, size), |bencher| {
+                bencher.iter(|| {
+                    let (certificate, topic) = next.next().expect("it never ends");
+                    let client_id = Some(&*certificate.identity);
+                    let device = snapshot.admit(Proof::Certificate(certificate), client_id, 0).expect("it is admitted");
+                    let question = Question { action: Action::Publish, topic, qos: 1, retain: false };
+                    assert!(snapshot.judge(device, client_id, &question).allowed);
+                });
             });
-        });
+        }
     }
     group.finish();
+}
+
+fn certificate(name: &str, number: i64) -> Certificate {
+    Certificate {
+        id: CertificateId(i128::from(number).to_be_bytes()),
+        kind: CredentialKind::X509Cn,
+        identity: name.into(),
+        common_name: Some(name.into()),
+        sha256: format!("{number:064x}").into(),
+        spki_sha256: format!("{number:064x}").into(),
+        authorities: [[7; 32]].into(),
+        not_before: 0,
+        not_after: i64::MAX,
+    }
 }
 
 /// One row changed: the next version of a fleet in which one device is revoked.

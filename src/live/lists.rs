@@ -180,6 +180,7 @@ fn read_list(path: &Path, authorities: &[Vec<u8>]) -> Result<(Stamp, List), List
     if crl.base.is_some() {
         return Err(ListError::Delta { path: path.into() });
     }
-    let revoked = crl.entries.iter().filter(|entry| !entry.removed).map(|entry| entry.id).collect();
+    // In a list that is not a delta list, an entry revokes whatever its reason.
+    let revoked = crl.entries.iter().map(|entry| entry.id).collect();
     Ok((stamp, List { authority, revoked, next_update: crl.next_update }))
 }
