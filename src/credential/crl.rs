@@ -16,7 +16,7 @@ use x509_parser::x509::{ReasonCode, X509Version};
 use super::certificate::{self, Issuer};
 use super::distinguished_name::Name;
 use super::{der, pem};
-use crate::policy::certificate::CertificateId;
+use crate::policy::certificate::{CertificateId, Sha256};
 use crate::policy::device::UnixSeconds;
 
 /// RFC 5280, section 5.2.4.
@@ -51,6 +51,8 @@ pub enum CrlError {
 pub struct Crl {
     /// Who made it, as RFC 4514 writes names.
     pub issuer: String,
+    /// The public key (`SubjectPublicKeyInfo`) with which it was signed.
+    pub authority: Sha256,
     /// Its number, in lower-case hexadecimal digits without leading zeros (section 5.2.3).
     pub number: Option<String>,
     /// For a delta list: the number of the list that it completes, at least (section 5.2.4).
@@ -85,13 +87,14 @@ impl Crl {
             return Err(CrlError::Malformed);
         }
         let issuer = Name::from_der(list.issuer().as_raw()).ok_or(CrlError::Malformed)?;
-        verify(&list, &issuer, authorities)?;
+        let authority = verify(&list, &issuer, authorities)?;
         let extensions = Extensions::read(&list)?;
         let mut ids = Issuer::new(&issuer);
         let entries =
             list.iter_revoked_certificates().map(|revoked| entry(revoked, &mut ids)).collect::<Result<_, _>>()?;
         Ok(Self {
             issuer: issuer.to_rfc4514(),
+            authority,
             number: extensions.number,
             base: extensions.base,
             scope: extensions.scope,
@@ -108,8 +111,8 @@ impl Crl {
     }
 }
 
-/// Whether an authority that may do so has signed the list (section 6.3.3, steps f and g).
-fn verify(list: &CertificateRevocationList<'_>, issuer: &Name, authorities: &[Vec<u8>]) -> Result<(), CrlError> {
+/// The key of the authority that has signed the list and may do so (section 6.3.3, steps f and g).
+fn verify(list: &CertificateRevocationList<'_>, issuer: &Name, authorities: &[Vec<u8>]) -> Result<Sha256, CrlError> {
     let named = || issuer.to_rfc4514();
     // Section 5.1.2.1, and that what is signed is read to its end.
     let tbs = &list.tbs_cert_list;
@@ -136,7 +139,7 @@ fn verify(list: &CertificateRevocationList<'_>, issuer: &Name, authorities: &[Ve
         }
         // After a change of its key, an authority has two certificates with the same name.
         match list.verify_signature(authority.public_key()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(certificate::spki_sha256(authority.public_key().raw)),
             Err(X509Error::SignatureUnsupportedAlgorithm) => {
                 why = CrlError::Algorithm { algorithm: list.signature_algorithm.algorithm.to_id_string() };
             }

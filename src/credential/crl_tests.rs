@@ -79,6 +79,7 @@ fn a_list_says_who_is_revoked() {
     let draft = list(&[revoked(&[0x12, 0xab], &[reason(1)]), revoked(&[0, 0xff], &[])]);
     let read = draft.read().unwrap();
     assert_eq!(read.issuer, "CN=Fleet CA,O=Example");
+    assert_eq!(read.authority, certificate::spki_sha256(&CA_KEY.spki()));
     assert_eq!((read.number.as_deref(), &read.base, &read.scope), (Some("7"), &None, &None));
     assert_eq!((read.this_update, read.next_update), (1_767_323_045, Some(1_770_001_445)));
     let entry = |serial: &str, reason| Entry {
@@ -291,5 +292,16 @@ proptest::proptest! {
         let changed = std::mem::replace(&mut list[at], with) != with || cut < list.len();
         list.truncate(cut);
         proptest::prop_assert!(Crl::read(&list, std::slice::from_ref(&authority)).is_err() || !changed);
+    }
+
+    /// As an authority that makes mistakes would sign it.
+    #[test]
+    fn a_strange_list_is_read_or_not(at in 0_usize..900, with in proptest::num::u8::ANY, cut in 0_usize..2000) {
+        let point = point(&[&tlv(0xa0, &[&tlv(0xa0, &[&tlv(0x86, &[b"http://c"])])]), &tlv(0x81, &[&[0xff]])]);
+        let mut tbs = list(&[revoked(&[1], &[reason(1)]), revoked(&[2], &[])]).with(delta(3)).with(point).tbs();
+        let at = at % tbs.len();
+        tbs[at] = with;
+        tbs.truncate(cut.max(1));
+        let _ = Crl::read(&signed(&CA_KEY, &tbs), &[authority(&[]).der()]);
     }
 }

@@ -75,12 +75,20 @@ fn nonce(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Response {
-    fn signed(&self, key: &Key) -> Vec<u8> {
+    /// What is signed of it.
+    fn data(&self) -> Vec<u8> {
         let extensions =
             if self.extensions.is_empty() { Vec::new() } else { tlv(0xa1, &[&seq(&[&self.extensions.concat()])]) };
         let singles = seq(&[&self.singles.concat()]);
-        let data = seq(&[&self.responder, &generalized("20260601000000Z"), &singles, &extensions]);
-        let basic = signed(key, &data);
+        seq(&[&self.responder, &generalized("20260601000000Z"), &singles, &extensions])
+    }
+
+    fn signed(&self, key: &Key) -> Vec<u8> {
+        self.around(&self.data(), key)
+    }
+
+    fn around(&self, data: &[u8], key: &Key) -> Vec<u8> {
+        let basic = signed(key, data);
         let certificates =
             if self.certificates.is_empty() { Vec::new() } else { tlv(0xa0, &[&seq(&[&self.certificates.concat()])]) };
         let basic = seq(&[der::only(&basic, der::SEQUENCE).unwrap(), &certificates]);
@@ -322,6 +330,18 @@ proptest::proptest! {
             proptest::prop_assert_eq!(answer.status, Status::Good);
         }
         let _ = Request::new(&der, &der, NONCE);
+    }
+
+    /// As a responder that makes mistakes would sign it.
+    #[test]
+    fn a_strange_response_is_understood_or_not(at in 0_usize..900, with in proptest::num::u8::ANY, cut in 0_usize..2000) {
+        let request = request();
+        let response = response(&request, &good());
+        let mut data = response.data();
+        let at = at % data.len();
+        data[at] = with;
+        data.truncate(cut.max(1));
+        let _ = request.check(&response.around(&data, &CA_KEY), NOW, MAX_AGE, false);
     }
 }
 

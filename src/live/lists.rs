@@ -170,17 +170,11 @@ fn read_list(path: &Path, authorities: &[Vec<u8>]) -> Result<(Stamp, List), List
     let stamp = Stamp::of(&std::fs::metadata(path).map_err(unreadable)?);
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let unusable = |error| ListError::List { path: path.into(), error };
-    let by = |authority: &Vec<u8>| {
-        let crl = Crl::read(&bytes, std::slice::from_ref(authority)).ok()?;
-        Some((crl, certificate::authority_key(authority).ok()?))
-    };
-    let Some((crl, authority)) = authorities.iter().find_map(by) else {
-        return Err(unusable(Crl::read(&bytes, authorities).err().unwrap_or(CrlError::Malformed)));
-    };
+    let crl = Crl::read(&bytes, authorities).map_err(unusable)?;
     if crl.base.is_some() {
         return Err(ListError::Delta { path: path.into() });
     }
     // In a list that is not a delta list, an entry revokes whatever its reason.
     let revoked = crl.entries.iter().map(|entry| entry.id).collect();
-    Ok((stamp, List { authority, revoked, next_update: crl.next_update }))
+    Ok((stamp, List { authority: crl.authority, revoked, next_update: crl.next_update }))
 }
