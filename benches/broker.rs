@@ -38,7 +38,7 @@ fn main() {
             let times = revocations(&fleet, &mut crowd, (0..CROWD).step_by(CROWD / REVOKED));
             let [p50, p99, calm, reload] = [times[REVOKED / 2], times[REVOKED * 99 / 100], calm, reload]
                 .map(|time| format!("{:.1}", time.as_secs_f64() * 1e3));
-            println!("| {} | {listener} | {p50} | {p99} | {calm} | {reload} |", mosquitto.version);
+            println!("| {} | {listener} | {p50} | {p99} | {calm} | {reload} |", mosquitto.name);
         }
     }
 }

@@ -17,6 +17,8 @@ mod listeners;
 
 /// A fleet of ten thousand through ten thousand changes.
 mod churn;
+/// Revocation lists of the authorities: imported, and watched in files.
+mod crl;
 /// A thousand sessions at once, and how soon one of them ends.
 mod crowds;
 /// Databases, key files and options that a broker cannot or can no longer use.
@@ -25,18 +27,26 @@ mod damage;
 mod entry;
 /// What a connecting client may be sure of, with either kind of freshness.
 mod freshness;
+/// Certificates are judged in the TLS handshake: on every listener, with either TLS, before and after SIGHUP.
+mod handshake;
 /// Identities, topics and bytes that nobody sane would send.
 mod hostile;
+/// What a certificate says of who its holder is, by every field; and certificates that nobody sane would make.
+mod identity;
+/// What the authorities' responders say, and what holds while they say nothing.
+mod ocsp;
 /// A panic in each callback.
 mod panics;
 /// SIGHUP costs nobody anything.
 mod reload;
-/// TLS sessions that were made before the revocation.
+/// TLS sessions that are resumed, and those that must not be.
 mod resumption;
 /// A committed change of any kind acts on sessions that are there, and on those that come.
 mod revocation;
 /// What a device may do, and what not, on every kind of listener.
 mod rights;
+/// A device has two certificates, and one of them goes.
+mod rotation;
 /// Rows that make no sense, written by somebody who has switched the constraints off.
 mod rows;
 /// The ways to start a broker with the plugin.
@@ -45,3 +55,5 @@ mod start;
 mod the_harness;
 /// Brokers that never call the plugin on their tick.
 mod ticks;
+/// Credentials and certificates that come to their end while somebody is connected by them.
+mod validity;

@@ -103,7 +103,7 @@ fn a_certificate_may_have_any_bytes_for_a_name() {
         for name in [&b"a\x01b"[..], b"a\xFFb", b"a\0b"] {
             let login = fleet.ca.device_with_raw_name(name);
             let (_, code) = Client::try_connect(&broker, &login, &Connect::v311("id")).unwrap();
-            let lenient = mosquitto.version == "2.0.11" && name[1] != 0;
+            let lenient = mosquitto.version() == "2.0.11" && name[1] != 0;
             assert_eq!(code, if lenient { 0 } else { 4 }, "{name:?}");
         }
     });

@@ -15,7 +15,7 @@ fn without_ticks_everybody_is_refused_and_the_log_says_what_to_change() {
         let configuration = format!("per_listener_settings true\n{}\n{}\n", rest.join("\n"), lines.join("\n"));
         let broker = fleet.start_with(mosquitto, &configuration);
         let connect = || Client::try_connect(&broker, &login, &Connect::v5("device-001"));
-        if mosquitto.version == "2.0.11" {
+        if mosquitto.version() == "2.0.11" {
             eventually("the device is refused", || connect().is_err().then_some(()));
             broker.wait_for_log("remove `per_listener_settings true`");
         } else {

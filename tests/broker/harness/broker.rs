@@ -21,6 +21,17 @@ pub(crate) enum Listen {
     Certificates,
     /// Port 8884 of the examples.
     Psk,
+    /// Port 8885, which [`with_websockets`] adds.
+    WebSockets,
+}
+
+/// This configuration with one more listener: as that for certificates, for MQTT over WebSockets.
+pub(crate) fn with_websockets(configuration: &str) -> String {
+    let certificates = "\nlistener 8883\n";
+    let start = configuration.find(certificates).expect("there is a listener for certificates");
+    let options = &configuration[start + certificates.len()..];
+    let options = &options[..options.find("\nlistener ").unwrap_or(options.len())];
+    format!("{configuration}\nlistener 8885\nprotocol websockets\n{options}\n")
 }
 
 /// A broker that runs until it is dropped. Its log is shown when the test fails.
@@ -28,7 +39,7 @@ pub(crate) enum Listen {
 pub(crate) struct Broker {
     child: Child,
     log: Arc<Log>,
-    ports: [u16; 2],
+    ports: [u16; 3],
 }
 
 /// A broker that did not start.
@@ -52,10 +63,11 @@ impl Broker {
     }
 
     fn start_once(mosquitto: &Mosquitto, directory: &Path, configuration: &str) -> Result<Self, NotStarted> {
-        let ports = [free_port(), free_port()];
+        let ports = [free_port(), free_port(), free_port()];
         let configuration = configuration
             .replace("listener 8883", &format!("listener {} 127.0.0.1", ports[0]))
-            .replace("listener 8884", &format!("listener {} 127.0.0.1", ports[1]));
+            .replace("listener 8884", &format!("listener {} 127.0.0.1", ports[1]))
+            .replace("listener 8885", &format!("listener {} 127.0.0.1", ports[2]));
         // Else each of many thousand connections waits 40 ms for an acknowledgement that TCP delays.
         let configuration = format!("set_tcp_nodelay true\n{configuration}");
         let file: PathBuf = directory.join(format!("mosquitto-{}.conf", ports[0]));
@@ -73,7 +85,7 @@ impl Broker {
         let (writer, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
         std::thread::spawn(move || writer.fill(BufReader::new(stderr)));
 
-        let running = format!("mosquitto version {} running", mosquitto.version);
+        let running = format!("mosquitto version {} running", mosquitto.version());
         if log.wait_for(&running) {
             Ok(Self { child, log, ports })
         } else {
@@ -88,6 +100,7 @@ impl Broker {
         match listen {
             Listen::Certificates => self.ports[0],
             Listen::Psk => self.ports[1],
+            Listen::WebSockets => self.ports[2],
         }
     }
 
@@ -120,6 +133,10 @@ impl Broker {
         });
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -134,7 +151,7 @@ impl Broker {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 }

@@ -4,20 +4,31 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::{env, fs, thread};
 
-/// What `WARDEN_BROKERS=all` asks for: the beginning of each version that the plugin is made for.
-const ALL: [&str; 3] = ["2.0.11", "2.0.2", "2.1."];
+/// What `WARDEN_BROKERS=all` asks for: the beginning and the end of the name of each that the plugin is made for.
+const ALL: [(&str, &str); 4] = [("2.0.11", ""), ("2.0.2", ""), ("2.0.2", "-openssl3.5"), ("2.1.", "")];
 
 /// One Mosquitto that can be run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mosquitto {
-    pub(crate) version: String,
+    /// Its directory's name: the version, and what else makes it different from another of that version.
+    pub(crate) name: String,
     pub(crate) program: PathBuf,
 }
 
 impl Mosquitto {
+    /// What it calls itself.
+    pub(crate) fn version(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The version, and the rest of its name with the hyphen in front.
+    fn parts(&self) -> (&str, &str) {
+        self.name.split_at(self.name.find('-').unwrap_or(self.name.len()))
+    }
+
     /// Whether it tells plugins about every client that connects: from 2.1.
     pub(crate) fn has_connect_event(&self) -> bool {
-        !self.version.starts_with("2.0.")
+        !self.name.starts_with("2.0.")
     }
 }
 
@@ -27,7 +38,7 @@ pub(crate) fn on_every_broker(test: impl Fn(&Mosquitto) + Sync) {
         let threads: Vec<_> = installed()
             .into_iter()
             .map(|mosquitto| {
-                let (name, test) = (format!("mosquitto {}", mosquitto.version), &test);
+                let (name, test) = (format!("mosquitto {}", mosquitto.name), &test);
                 let body = move || test(&mosquitto);
                 (name.clone(), thread::Builder::new().name(name).spawn_scoped(scope, body).unwrap())
             })
@@ -48,22 +59,23 @@ pub(crate) fn installed() -> Vec<Mosquitto> {
         .flatten()
         .map(|entry| entry.unwrap())
         .map(|entry| Mosquitto {
-            version: entry.file_name().into_string().unwrap(),
+            name: entry.file_name().into_string().unwrap(),
             program: entry.path().join("mosquitto.sh"),
         })
         .filter(|mosquitto| mosquitto.program.exists())
         .collect();
     found.sort();
     if env::var("WARDEN_BROKERS").is_ok_and(|which| which == "all") {
-        for series in ALL {
+        for (series, more) in ALL {
+            let wanted = |mosquitto: &Mosquitto| mosquitto.name.starts_with(series) && mosquitto.parts().1 == more;
             assert!(
-                found.iter().any(|mosquitto| mosquitto.version.starts_with(series)),
-                "no mosquitto {series} under target/brokers: run tests/brokers.sh --all"
+                found.iter().any(wanted),
+                "no mosquitto {series}{more} under target/brokers: run tests/brokers.sh --all"
             );
         }
     }
     if let Ok(only) = env::var("WARDEN_TEST_BROKERS") {
-        found.retain(|mosquitto| only.split([',', ' ']).any(|version| version == mosquitto.version));
+        found.retain(|mosquitto| only.split([',', ' ']).any(|name| name == mosquitto.name));
     }
     assert!(!found.is_empty(), "no mosquitto under target/brokers: run tests/brokers.sh, or `make test`, which does");
     found

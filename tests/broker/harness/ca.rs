@@ -1,14 +1,9 @@
 //! A throw-away certificate authority, and what a client shows to a broker.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::hash::MessageDigest;
-use openssl::pkey::PKey;
-use openssl::x509::{X509, X509Builder, X509Name};
+use super::leaf::{Leaf, subject};
 
 /// What a client proves its identity with.
 #[derive(Debug, Clone)]
@@ -57,25 +52,7 @@ impl Ca {
 
     /// A certificate whose common name is any bytes at all, which the openssl command would not make.
     pub(crate) fn device_with_raw_name(&self, common_name: &[u8]) -> Login {
-        let read = |path: PathBuf| fs::read(path).unwrap();
-        let ca = X509::from_pem(&read(self.certificate_file("ca"))).unwrap();
-        let ca_key = PKey::private_key_from_pem(&read(self.key("ca"))).unwrap();
-        let key = PKey::private_key_from_pem(&read(self.key("device"))).unwrap();
-
-        let mut builder = X509Builder::new().unwrap();
-        builder.set_version(2).unwrap();
-        let serial = BigNum::from_u32(u32::try_from(common_name.len()).unwrap() + 1000).unwrap();
-        builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
-        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-        builder.set_not_after(&Asn1Time::days_from_now(30).unwrap()).unwrap();
-        builder.set_issuer_name(ca.subject_name()).unwrap();
-        builder.set_subject_name(&X509Name::from_der(&name_der(common_name)).unwrap()).unwrap();
-        builder.set_pubkey(&key).unwrap();
-        builder.sign(&ca_key, MessageDigest::sha256()).unwrap();
-
-        let file = format!("raw-{}", hex(&openssl::sha::sha256(common_name)));
-        fs::write(self.certificate_file(&file), builder.build().to_pem().unwrap()).unwrap();
-        Login::Certificate { certificate: self.certificate_file(&file), key: self.key("device") }
+        self.issue(&self.root(), &Leaf { subject: name_der(common_name), ..Leaf::default() })
     }
 
     pub(crate) fn certificate_file(&self, name: &str) -> PathBuf {
@@ -101,7 +78,7 @@ impl Ca {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
@@ -118,13 +95,11 @@ fn openssl(arguments: &[&str], files: &[(&str, &Path)]) {
 /// A subject with nothing but this common name: as a `UTF8String` where it is one, and else as a `T61String`, which OpenSSL
 /// takes for Latin-1 and lets pass.
 fn name_der(common_name: &[u8]) -> Vec<u8> {
-    let oid = [0x06, 0x03, 0x55, 0x04, 0x03];
     let tag = if str::from_utf8(common_name).is_ok() { 0x0C } else { 0x14 };
-    let attribute = der(0x30, &[&oid[..], &der(tag, common_name)].concat());
-    der(0x30, &der(0x31, &attribute))
+    subject(&[(3, tag, common_name)])
 }
 
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let mut out = vec![tag];
     if length < 0x80 {

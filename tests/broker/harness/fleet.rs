@@ -124,6 +124,15 @@ impl Fleet {
         self.with_our_paths(&example(name))
     }
 
+    /// The same with further options of the plugin, as lines of the broker's configuration.
+    pub(crate) fn configuration_with(&self, name: &str, options: &[(&str, &str)]) -> String {
+        let configuration = self.configuration(name);
+        let place = "\nallow_anonymous";
+        assert!(configuration.contains(place), "{name} has the plugin's lines somewhere else");
+        let lines: Vec<String> = options.iter().map(|(key, value)| format!("\nplugin_opt_{key} {value}")).collect();
+        configuration.replace(place, &format!("{}{place}", lines.concat()))
+    }
+
     /// Adds a line to the plugin's options.
     pub(crate) fn option(&self, line: &str) {
         let file = self.path("etc/warden.toml");

@@ -1,0 +1,213 @@
+//! What certificates in the TLS handshake cost a broker: the CPU time of a connection with and without the hook, and a
+//! thousand devices that come back at once, with and without resumption. `WARDEN_TEST_BROKERS` narrows the choice.
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "it stands on the harness of the tests, and uses a part of it"
+)]
+
+#[path = "../tests/broker/harness/mod.rs"]
+mod harness;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use openssl::ssl::{
+    Ssl, SslContext, SslFiletype, SslMethod, SslSession, SslSessionCacheMode, SslStream, SslVerifyMode,
+};
+
+use harness::brokers::installed;
+use harness::{Broker, Connect, Fleet, Leaf, Listen, Login};
+
+/// Each round makes this many connections to each of the brokers that are compared.
+const CONNECTIONS: usize = 200;
+const ROUNDS: usize = 15;
+const DEVICES: usize = 1_000;
+const STORMS: usize = 5;
+/// So many devices of a storm wait for the broker at once.
+const AT_ONCE: usize = 4;
+
+fn main() {
+    println!("CPU time of the broker for a connection (full handshake, TLS 1.3, P-256; CONNECT, DISCONNECT),");
+    println!("median of {ROUNDS} alternating rounds of {CONNECTIONS}, in microseconds");
+    println!("| mosquitto | freshness | handshake = \"off\" | \"enforce\" | ratio |");
+    println!("|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        for freshness in ["strict", "bounded"] {
+            let fleet = fleet(1);
+            let brokers = ["off", "enforce"].map(|handshake| {
+                let options = [("handshake", handshake), ("freshness", freshness)];
+                fleet.start_with(mosquitto, &fleet.configuration_with("certificates.conf", &options))
+            });
+            let device = Device::new(&fleet, 0);
+            let mut times: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
+            for round in 0..=ROUNDS {
+                // Who is first changes from round to round.
+                for which in [round % 2, 1 - round % 2] {
+                    let broker = &brokers[which];
+                    let before = cpu(broker);
+                    for _ in 0..CONNECTIONS {
+                        assert!(!device.connect(broker, None));
+                    }
+                    // The first round warms everything up.
+                    if round > 0 {
+                        times[which].push(cpu(broker).saturating_sub(before) / u32::try_from(CONNECTIONS).unwrap());
+                    }
+                }
+            }
+            let [off, enforce] = times.map(median);
+            let ratio = enforce.as_secs_f64() / off.as_secs_f64();
+            println!("| {} | {freshness} | {:.0} | {:.0} | {ratio:.3} |", mosquitto.name, micros(off), micros(enforce));
+        }
+    }
+
+    println!();
+    println!("{DEVICES} devices come back, {AT_ONCE} at once: median of {STORMS} storms, in milliseconds");
+    println!("| mosquitto | resumption = \"off\": time | CPU of the broker | \"good\": time | CPU | ratio of CPU |");
+    println!("|---|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        let fleet = fleet(DEVICES);
+        let brokers = ["off", "good"].map(|resumption| {
+            let options = [("resumption", resumption)];
+            fleet.start_with(mosquitto, &fleet.configuration_with("certificates.conf", &options))
+        });
+        // A session is good at one broker only, so each has its own devices to remember it.
+        let devices = [(); 2].map(|()| (0..DEVICES).map(|number| Device::new(&fleet, number)).collect::<Vec<_>>());
+        for (broker, devices) in brokers.iter().zip(&devices) {
+            storm(broker, devices, false);
+        }
+        let mut times: [Vec<(Duration, Duration)>; 2] = [Vec::new(), Vec::new()];
+        for round in 0..STORMS {
+            for which in [round % 2, 1 - round % 2] {
+                times[which].push(storm(&brokers[which], &devices[which], which == 1));
+            }
+        }
+        let [off, good] = times.map(|times| {
+            let (time, cpu): (Vec<_>, Vec<_>) = times.into_iter().unzip();
+            (median(time), median(cpu))
+        });
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        println!(
+            "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} |",
+            mosquitto.name,
+            milliseconds(off.0),
+            milliseconds(off.1),
+            milliseconds(good.0),
+            milliseconds(good.1),
+            good.1.as_secs_f64() / off.1.as_secs_f64()
+        );
+    }
+}
+
+/// So many devices, known by their CN.
+fn fleet(many: usize) -> Fleet {
+    let fleet = Fleet::with_sensors();
+    fleet.sql(&format!(
+        "BEGIN;
+         WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < {many} - 1)
+         INSERT INTO devices (name) SELECT format('device-%04d', n) FROM n;
+         INSERT INTO credentials (device_id, kind, identity) SELECT id, 'x509_cn', name FROM devices;
+         INSERT INTO device_roles SELECT d.id, r.id FROM devices d, roles r;
+         COMMIT"
+    ));
+    fleet
+}
+
+/// All of them come, and go again: how long it took, and what it cost the broker.
+fn storm(broker: &Broker, devices: &[Device], resumed: bool) -> (Duration, Duration) {
+    let (start, before) = (Instant::now(), cpu(broker));
+    thread::scope(|scope| {
+        for part in devices.chunks(devices.len().div_ceil(AT_ONCE)) {
+            scope.spawn(move || {
+                for device in part {
+                    let session = device.session.lock().unwrap().take().filter(|_| resumed);
+                    assert_eq!(device.connect(broker, session.as_ref()), resumed);
+                }
+            });
+        }
+    });
+    (start.elapsed(), cpu(broker).saturating_sub(before))
+}
+
+/// A device that remembers its last TLS session.
+struct Device {
+    name: String,
+    context: SslContext,
+    session: Arc<Mutex<Option<SslSession>>>,
+}
+
+impl Device {
+    fn new(fleet: &Fleet, number: usize) -> Self {
+        let name = format!("device-{number:04}");
+        let Login::Certificate { certificate, key } = fleet.ca.issue(&fleet.ca.root(), &Leaf::named(&name)) else {
+            panic!("it is a certificate")
+        };
+        let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
+        context.set_ca_file(key.with_file_name("ca.crt")).unwrap();
+        context.set_verify(SslVerifyMode::PEER);
+        context.set_certificate_chain_file(certificate).unwrap();
+        context.set_private_key_file(key, SslFiletype::PEM).unwrap();
+        context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+        let session = Arc::new(Mutex::new(None));
+        let newest = Arc::clone(&session);
+        context.set_new_session_callback(move |_, session| *newest.lock().unwrap() = Some(session));
+        Self { name, context: context.build(), session }
+    }
+
+    /// Handshake, CONNECT, DISCONNECT; whether the session was resumed.
+    fn connect(&self, broker: &Broker, session: Option<&SslSession>) -> bool {
+        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port(Listen::Certificates))).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let mut ssl = Ssl::new(&self.context).unwrap();
+        if let Some(session) = session {
+            show(&mut ssl, session);
+        }
+        let mut stream: SslStream<TcpStream> = ssl.connect(socket).unwrap();
+        stream.write_all(&Connect::v311(self.name.as_str()).encode()).unwrap();
+        let mut connack = [0; 4];
+        stream.read_exact(&mut connack).unwrap();
+        assert_eq!(connack, [0x20, 2, 0, 0], "{}", self.name);
+        stream.write_all(&[0xE0, 0]).unwrap();
+        let resumed = stream.ssl().session_reused();
+        let _ = stream.shutdown();
+        // The broker is done with this one when it closes.
+        let _ = stream.read(&mut connack);
+        resumed
+    }
+}
+
+#[expect(unsafe_code, reason = "the openssl crate has no other way to come back with a session")]
+fn show(ssl: &mut Ssl, session: &SslSession) {
+    // SAFETY: the session was made with the same context.
+    unsafe { ssl.set_session(session) }.unwrap();
+}
+
+/// The CPU time that all threads of the broker have taken until now.
+fn cpu(broker: &Broker) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
+    let nanoseconds = |thread: fs::DirEntry| -> u64 {
+        let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap();
+        schedstat.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    Duration::from_nanos(threads.map(|thread| nanoseconds(thread.unwrap())).sum())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
