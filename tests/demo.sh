@@ -33,12 +33,12 @@ holds() { # WHAT COMMAND...
     if "$@"; then pass "$what"; else fail "$what"; fi
 }
 says() { grep -qF -- "$2" "$work/$1" 2>/dev/null; }
-# refused REASON COMMAND...: the command fails, and the plugin has said in the broker's log that it is for this reason.
+# refused WORDS COMMAND...: the command fails, and the plugin has said so in the broker's log in these words.
 refused() {
-    local reason="reason=$1" before
+    local words=$1 before
     shift
-    before=$(grep -cF "$reason" "$work/broker.log") || true
-    ! "$@" && waits_for more_than "$before" "$reason"
+    before=$(grep -cF "$words" "$work/broker.log") || true
+    ! "$@" && waits_for more_than "$before" "$words"
 }
 more_than() { [ "$(grep -cF "$2" "$work/broker.log")" -gt "$1" ]; }
 waits_for() {
@@ -115,6 +115,11 @@ publish() { # ARGUMENT...: succeeds only if the broker accepts the message
     mosquitto_pub "${login[@]}" -V 5 -q 1 "$@" >"$work/pub" 2>&1 || return 1
     ! grep -qi 'not authorized' "$work/pub"
 }
+meets() { # ALERT: the broker ends the handshake with the certificate in `login` by this TLS alert
+    timeout 10 openssl s_client -connect "127.0.0.1:$port" -CAfile "${login[5]}" -cert "${login[7]}" -key "${login[9]}" \
+        <>"$work/never" >"$work/tls" 2>&1 || true
+    says tls "SSL alert number $1"
+}
 subscribe() { # FILTER: fails only if the broker denies it
     timeout 20 mosquitto_sub "${login[@]}" -V 5 -d -i "$device" -t "$1" -W 2 >"$work/sub" 2>&1 || true
     ! says sub 'All subscription requests were denied'
@@ -132,7 +137,7 @@ update() {
     sqlite3 -cmd '.timeout 5000' "$WARDEN_DATABASE" "$1"
 }
 
-story() { # DEVICE OTHER
+story() { # DEVICE OTHER COMMAND...: the command is for when the device is revoked
     device=$1
     local other=$2
     listen
@@ -141,19 +146,21 @@ story() { # DEVICE OTHER
     publish -i "$device" -t "devices/$device/cmd" -m 'blink twice' || true
     holds "$device receives its own command" waits_for says live 'blink twice'
     holds "$device may not publish as $other" \
-        refused no-rule publish -i "$device" -t "devices/$other/temperature" -m 99
+        refused reason=no-rule publish -i "$device" -t "devices/$other/temperature" -m 99
     # shellcheck disable=SC2016  # a shared subscription, no variable
     for filter in '#' 'devices/+/cmd' '$share/g/#' "devices/$other/cmd"; do
-        holds "$device may not subscribe to $filter" refused no-rule subscribe "$filter"
+        holds "$device may not subscribe to $filter" refused reason=no-rule subscribe "$filter"
     done
     holds "$device may not connect as client $other" \
-        refused client-id-mismatch publish -i "$other" -t "devices/$device/temperature" -m 21
+        refused reason=client-id-mismatch publish -i "$other" -t "devices/$device/temperature" -m 21
 
     update "UPDATE devices SET status='revoked' WHERE name='$device'"
     holds "$device is thrown off the running broker" waits_for thrown_off
     stop_listening
-    holds "$device is refused when it comes back" \
-        refused device-revoked publish -i "$device" -t "devices/$device/temperature" -m 21
+    holds "$device is refused in the TLS handshake when it comes back" \
+        refused "action=handshake user=$device device=$device reason=device-revoked" \
+        publish -i "$device" -t "devices/$device/temperature" -m 21
+    "${@:3}"
     update "UPDATE devices SET status='active' WHERE name='$device'"
     holds "$device is let in again, and the broker has not been restarted" \
         publish -i "$device" -t "devices/$device/temperature" -m 21
@@ -161,17 +168,17 @@ story() { # DEVICE OTHER
 
 echo "mutual TLS"
 mapfile -t login < <(with_certificate device-001)
-story device-001 device-002
+story device-001 device-002 holds "device-001 meets TLS alert 44, certificate_revoked" meets 44
 mapfile -t login < <(with_certificate stranger)
-holds "a certificate whose name no device has gives no right" \
-    refused unknown-identity publish -i stranger -t devices/stranger/a -m 1
+holds "a certificate whose name no device has does not complete the handshake" \
+    refused "action=handshake user=stranger reason=unknown-identity" publish -i stranger -t devices/stranger/a -m 1
 
 echo "TLS with a pre-shared key"
 mapfile -t login < <(with_key device-002 "$psk")
 story device-002 device-001
 mapfile -t login < <(with_key stranger "$psk")
 holds "an identity that no device has does not complete the handshake" \
-    refused unknown-identity publish -i stranger -t devices/stranger/a -m 1
+    refused "action=handshake user=stranger reason=unknown-identity" publish -i stranger -t devices/stranger/a -m 1
 
 kill -0 "$broker" 2>/dev/null || fail "the broker has ended"
 if [ $failed -gt 0 ]; then
