@@ -1,7 +1,7 @@
 //! mosquitto-warden: who may connect to a Mosquitto broker, and what each device may do, from a live database.
 //!
 //! The crate is the plugin that the broker loads (a cdylib that exports three functions), and the library under the
-//! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `policy` and `credential`.
+//! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `credential` → `policy`.
 //!
 //! - [`ffi`]: what C calls and what we call in C; the only place with `unsafe`.
 //! - [`plugin`]: one method for each question that the broker asks.

@@ -100,7 +100,7 @@ fn targets_of_make_that_are_named_exist() {
     }
 }
 
-/// A long `snake_case` word is the name of a test.
+/// A long `snake_case` word is the name of a test; OpenSSL's functions have capitals in theirs.
 #[test]
 fn tests_that_are_named_exist() {
     let functions =
@@ -108,9 +108,8 @@ fn tests_that_are_named_exist() {
     let functions = String::from_utf8(functions.unwrap().stdout).unwrap();
     let known: BTreeSet<&str> = functions.lines().map(|line| line.trim_start_matches("fn ")).collect();
     for document in DOCUMENTS {
-        for word in
-            code(&read(document)).iter().filter(|word| word.matches('_').count() > 3 && !word.contains(['/', ' ']))
-        {
+        let is_name = |word: &&String| !word.contains(|c: char| "/ ".contains(c) || c.is_uppercase());
+        for word in code(&read(document)).iter().filter(|word| word.matches('_').count() > 3).filter(is_name) {
             assert!(known.contains(&**word), "{document} names a test `{word}`");
         }
     }
