@@ -373,6 +373,9 @@ impl Draft {
         if !self.config.crl_files.is_empty() && self.config.crl_issuers.is_empty() {
             problems.push("crl_files: name the certificates of the authorities that sign these lists in `crl_issuers`");
         }
+        if self.config.handshake == Handshake::Off && self.config.ocsp != Ocsp::Off {
+            problems.push("ocsp.mode: responders are asked about what clients show in the handshake, which is \"off\"");
+        }
         if problems.is_empty() {
             return Ok(self.config);
         }
@@ -580,8 +583,12 @@ mod tests {
             (("certificate.indentity", "cn"), "did you mean `certificate.identity`?"),
             (("crl_files", "a.crl"), "crl_issuers"),
             (("ocsp.responder", "https://ca.example"), "http://"),
+            (("ocsp.mode", "soft"), "handshake"),
         ] {
-            let found = problems(&[option], "");
+            let found = problems(
+                &[("config_file", "w.toml"), option],
+                if option.0 == "ocsp.mode" { "handshake = \"off\"" } else { "" },
+            );
             assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
         }
     }

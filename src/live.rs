@@ -9,7 +9,7 @@ pub mod responders;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -85,6 +85,8 @@ struct Shared {
     consequences: Mutex<Consequences>,
     has_consequences: AtomicBool,
     wake_again: AtomicBool,
+    /// When the broker's thread has to be woken for something that it alone knows.
+    wake_at: AtomicI64,
     started: Instant,
     /// When the database last confirmed the snapshot, in milliseconds since `started`.
     confirmed_at: AtomicU64,
@@ -140,6 +142,7 @@ impl Live {
             consequences: Mutex::new(Consequences::default()),
             has_consequences: AtomicBool::new(false),
             wake_again: AtomicBool::new(false),
+            wake_at: AtomicI64::new(UnixSeconds::MAX),
             started: Instant::now(),
             confirmed_at: AtomicU64::new(0),
             reachable: AtomicBool::new(true),
@@ -249,6 +252,11 @@ impl Live {
         // Nearly every tick finds nothing, and takes no lock to see it.
         let any = self.shared.has_consequences.swap(false, Ordering::AcqRel);
         any.then(|| std::mem::take(&mut *lock(&self.shared.consequences)))
+    }
+
+    /// Has the broker's thread woken at this time, instead of any other that was named before.
+    pub fn wake_at(&self, time: UnixSeconds) {
+        self.shared.wake_at.store(time, Ordering::Release);
     }
 
     /// Has the broker's thread woken once more, soon: it left work for its next tick.
@@ -397,6 +405,9 @@ impl Follower {
             let changed: Vec<DeviceId> = snapshot.ending(then, now).collect();
             let leaving: Vec<Leaving> = leaving((&snapshot, then), (&snapshot, now), changed.iter().copied()).collect();
             self.tell(changed, leaving, []);
+            if now >= self.shared.wake_at.load(Ordering::Acquire) {
+                (self.wake)();
+            }
             // A clock that was put back shows some ends twice, which is nothing to those who have left.
             then = now;
         }

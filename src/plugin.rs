@@ -527,6 +527,7 @@ impl Plugin {
         while let Some(client_id) = sessions.next_expired(unix_now()) {
             look_at(&sessions, &client_id);
         }
+        self.live.wake_at(sessions.next_end().unwrap_or(UnixSeconds::MAX));
         drop(sessions);
         if let Some(consequences) = self.live.take_consequences() {
             let sessions = desk.sessions.borrow();

@@ -202,20 +202,26 @@ impl Responders {
                 }
                 let until = believed_until(&answer);
                 let half = Duration::from_secs(u64::try_from(until.saturating_sub(now) / 2).unwrap_or(0));
-                asked.revoked = answer.status == Status::Revoked;
                 let identity = asked.shown.certificate.identity.escape_debug();
                 let standing = match answer.status {
-                    Status::Good => Some(Standing::Good { until }),
+                    Status::Good => {
+                        asked.revoked = false;
+                        Some(Some(Standing::Good { until }))
+                    }
                     Status::Revoked => {
-                        tracing::warn!(%responder, %identity, "responder says that this certificate is revoked");
-                        Some(Standing::Revoked)
+                        if !asked.revoked {
+                            tracing::warn!(%responder, %identity, "responder says that this certificate is revoked");
+                        }
+                        asked.revoked = true;
+                        Some(Some(Standing::Revoked))
                     }
                     Status::Unknown => {
                         tracing::warn!(%responder, %identity, "responder does not know this certificate");
-                        None
+                        // Whoever was revoked stays so until somebody says that all is good.
+                        (!asked.revoked).then_some(None)
                     }
                 };
-                (Some(standing), half.min(self.asking.refresh))
+                (standing, half.min(self.asking.refresh))
             }
             Err(error) => {
                 let pause = asked.pause;

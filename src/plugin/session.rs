@@ -98,6 +98,12 @@ impl Sessions {
         self.by_certificate.get(id).into_iter().flatten().map(|client_id| &**client_id)
     }
 
+    /// When the next certificate of a session expires.
+    #[must_use]
+    pub fn next_end(&self) -> Option<UnixSeconds> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
     /// The client id of a session whose certificate has expired, until it is told of each once.
     pub fn next_expired(&mut self, now: UnixSeconds) -> Option<Box<str>> {
         let due = self.ends.first().is_some_and(|(end, _)| *end <= now);
