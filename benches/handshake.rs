@@ -1,5 +1,6 @@
-//! What certificates in the TLS handshake cost a broker: the CPU time of a connection with and without the hook, and a
-//! thousand devices that come back at once, with and without resumption. `WARDEN_TEST_BROKERS` narrows the choice.
+//! What certificates in the TLS handshake cost a broker: the CPU time of a connection with and without the hook, a
+//! thousand devices that come back at once, with and without resumption, and the longest callbacks with a responder
+//! that never answers. `WARDEN_TEST_BROKERS` narrows the choice.
 #![allow(
     dead_code,
     unused_imports,
@@ -18,7 +19,7 @@ mod harness;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +40,14 @@ const STORMS: usize = 5;
 const AT_ONCE: usize = 4;
 
 fn main() {
+    hook();
+    println!();
+    storms();
+    println!();
+    responders();
+}
+
+fn hook() {
     println!("CPU time of the broker for a connection (full handshake, TLS 1.3, P-256; CONNECT, DISCONNECT),");
     println!("median of {ROUNDS} alternating rounds of {CONNECTIONS}, in microseconds");
     println!("| mosquitto | freshness | handshake = \"off\" | \"enforce\" | ratio |");
@@ -71,8 +80,9 @@ fn main() {
             println!("| {} | {freshness} | {:.0} | {:.0} | {ratio:.3} |", mosquitto.name, micros(off), micros(enforce));
         }
     }
+}
 
-    println!();
+fn storms() {
     println!("{DEVICES} devices come back, {AT_ONCE} at once: median of {STORMS} storms, in milliseconds");
     println!("| mosquitto | resumption = \"off\": time | CPU of the broker | \"good\": time | CPU | ratio of CPU |");
     println!("|---|---|---|---|---|---|");
@@ -107,6 +117,35 @@ fn main() {
             milliseconds(good.1),
             good.1.as_secs_f64() / off.1.as_secs_f64()
         );
+    }
+}
+
+fn responders() {
+    println!(
+        "the longest callbacks while {DEVICES} devices come, each with a certificate to be asked about, in microseconds"
+    );
+    println!("| mosquitto | callback | no responder is asked | one that never answers |");
+    println!("|---|---|---|---|");
+    for mosquitto in &installed() {
+        let fleet = fleet(DEVICES);
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let devices: Vec<Device> = (0..DEVICES).map(|number| Device::new(&fleet, number)).collect();
+        let longest = ["off", "soft"].map(|mode| {
+            let options =
+                [("ocsp.mode", mode), ("ocsp.responder", &url), ("callback_times", "true"), ("freshness", "bounded")];
+            let broker = fleet.start_with(mosquitto, &fleet.configuration_with("certificates.conf", &options));
+            storm(&broker, &devices, false);
+            broker.stop().1
+        });
+        for callback in ["handshake", "acl_check", "tick", "disconnect"] {
+            let [without, with] = longest.each_ref().map(|log| {
+                let said = format!("longest callback so far callback={callback} microseconds=");
+                let times = log.lines().filter_map(|line| line.split_once(&said)?.1.parse::<u64>().ok());
+                times.max().map_or("-".to_owned(), |time| time.to_string())
+            });
+            println!("| {} | {callback} | {without} | {with} |", mosquitto.name);
+        }
     }
 }
 
