@@ -6,10 +6,11 @@ DESTDIR ?=
 PREFIX  ?= /usr
 # all: `make test` fails unless it runs on every Mosquitto that is supported, not only on those it can get.
 WARDEN_BROKERS ?=
+FUZZ_SECONDS ?= 600
 export WARDEN_BROKERS
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lint bench install
+.PHONY: help deps build demo test lint bench fuzz install
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,11 +45,17 @@ lint: ## Check format, lints, licences and scripts
 	cargo clippy --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --log-level error check bans licenses sources; \
 	    else echo "not checked: licences (cargo install --locked cargo-deny)"; fi
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck tests/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck tests/*.sh fuzz/fixtures/*.sh .ci/run; \
 	    else echo "not checked: scripts (apt install shellcheck)"; fi
 
 bench: deps ## Measure what the design has a budget for
 	cargo bench
+
+fuzz: ## Look for bytes that break the readers of certificates, FUZZ_SECONDS each
+	@for target in certificate_identity revocation_input; do \
+	    mkdir -p target/fuzz/$$target; set -x; \
+	    cargo +nightly fuzz run $$target target/fuzz/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 install: ## Install what `make build` has built, below $(DESTDIR)$(PREFIX)
 	@test -x target/release/warden || { echo "nothing is built yet: make build" >&2; exit 1; }
