@@ -257,7 +257,7 @@ impl Plugin {
             Err(reason) => return refuse(reason, None, None),
         };
         let name = &*certificate.identity;
-        if let Err(reason) = self.ready(Some(desk)).and_then(|()| self.fresh()) {
+        if let Err(reason) = self.ready(Some(desk)).and_then(|()| self.fresh_after_the_handshake()) {
             return refuse(reason, Some(name), None);
         }
         let snapshot = self.live.snapshot();
@@ -403,8 +403,7 @@ impl Plugin {
         let proved = match certificate {
             Some(certificate) => {
                 let certificate = self.certificate(&certificate)?;
-                // Whoever has a key was asked about freshly when it was given. On 2.0 a certificate is first seen here.
-                self.fresh()?;
+                self.fresh_after_the_handshake()?;
                 Some(Proved::Certificate(certificate))
             }
             None if connected && desk.sessions.borrow().handshake_of(client.mark()) == Some(user_name) => {
@@ -581,6 +580,12 @@ impl Plugin {
             Freshness::Bounded => self.live.age() <= self.config.max_staleness,
         };
         if fresh || self.config.on_stale == OnStale::Serve { Ok(()) } else { Err(Reason::StalePolicy) }
+    }
+
+    /// As [`Self::fresh`], for those whose certificate was not judged in the handshake. For the others that was enough: they
+    /// are sessions now, and what changes after it reaches them as it reaches every session.
+    fn fresh_after_the_handshake(&self) -> Result<(), Reason> {
+        if self.handshakes.are_seen() { Ok(()) } else { self.fresh() }
     }
 
     /// Whether the broker ticks: without it nobody could be thrown off.

@@ -50,6 +50,11 @@ impl Handshakes {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether every handshake with a certificate is seen.
+    pub(super) fn are_seen(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
     fn find(&self, digest: &Sha256) -> Option<Arc<Certificate>> {
         self.seen().get(digest).map(Arc::clone)
     }
@@ -153,7 +158,7 @@ impl Plugin {
         if let Some(certificate) = self.handshakes.find(&sha256(der)) {
             return Ok(certificate);
         }
-        if self.handshakes.complete.load(Ordering::Acquire) {
+        if self.handshakes.are_seen() {
             self.refusals.hint(
                 "a client is connected by a TLS handshake that the plugin was not asked about: \
                  if this broker's OpenSSL cannot be hooked, set `handshake = \"off\"`",
