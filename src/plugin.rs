@@ -7,6 +7,7 @@ pub mod handshake;
 pub mod kick;
 pub mod session;
 
+mod admission;
 mod refusal;
 
 use std::cell::{Cell, RefCell};
@@ -14,20 +15,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::Guard;
-
-use crate::config::{Config, CrlExpired, Expired, Freshness, Ocsp, OnStale, Unknown};
+use crate::config::{Config, CrlExpired, Freshness, Ocsp, OnStale, Unknown};
 use crate::credential::psk::{Psk, SealingKey};
 use crate::key_file::{self, KeyFileError};
 use crate::live::lists::{ListError, Lists};
 use crate::live::responders::Asking;
 use crate::live::{Live, Sources, StartError, unix_now};
 use crate::policy::decision::{Action, Question, Reason};
-use crate::policy::device::{CredentialKind, DeviceId, SharedDevice, UnixSeconds};
+use crate::policy::device::{CredentialKind, UnixSeconds};
 use crate::policy::leaving::keeps_subscriptions;
 use crate::policy::revocation::Demands;
-use crate::policy::snapshot::{Proof, Refusal, Snapshot};
+use crate::policy::snapshot::Proof;
 
+use admission::{Admitted, still};
 use handshake::Handshakes;
 use kick::{Cause, Kick, Kicks};
 use refusal::{Refusals, Refused};
@@ -354,144 +354,6 @@ impl Plugin {
         Answer::Deny
     }
 
-    /// The device that a connected client is, if it may be here, and the snapshot that says so. Whoever may not is thrown
-    /// off at the next tick; `refused` says what it wanted.
-    fn admit(
-        &self,
-        desk: Option<&Desk>,
-        client: &impl Client,
-        client_id: &str,
-        user_name: &str,
-        refused: Refused<'_>,
-    ) -> Result<Admitted, Reason> {
-        // No device speaks to the HTTP API of 2.1, which asks from a thread of its own.
-        let Some(desk) = desk else { return Err(Reason::UnknownIdentity) };
-        let result = self.recognise(desk, client, client_id, user_name);
-        if let Err(reason) = result {
-            let defer = reason == Reason::UnknownIdentity && self.config.unknown == Unknown::Defer;
-            if !defer {
-                let who = Refused { user_name: Some(user_name), client_id: Some(client_id), ..refused };
-                self.refusals.report(&Refused { reason, ..who });
-                if client.has_address() && !client_id.is_empty() {
-                    // Whoever was never admitted may have taken over a session, whose subscriptions are another's.
-                    let its_own = desk.sessions.borrow().find(client_id, client.mark(), user_name).is_some();
-                    let cause = Cause { reason, keeps_subscriptions: !its_own || keeps_subscriptions(reason) };
-                    desk.kicks.borrow_mut().client_id(client_id, cause);
-                }
-            }
-        }
-        result
-    }
-
-    /// As [`Self::admit`]: by the session that is remembered, or by what the broker shows of a client that it named by
-    /// itself and that we see for the first time, or by the user name of a record that stands for somebody who is away.
-    fn recognise(
-        &self,
-        desk: &Desk,
-        client: &impl Client,
-        client_id: &str,
-        user_name: &str,
-    ) -> Result<Admitted, Reason> {
-        if let Some(session) = desk.sessions.borrow().find(client_id, client.mark(), user_name) {
-            let snapshot = self.live.snapshot();
-            let device = still(&snapshot, session, client_id, unix_now())?;
-            return Ok(Admitted { snapshot, device, renewing: session.renewing });
-        }
-        self.ready(Some(desk))?;
-        let connected = client.has_address();
-        let certificate = if connected { client.certificate() } else { None };
-        let proved = match certificate {
-            Some(certificate) => {
-                let certificate = self.certificate(&certificate)?;
-                self.fresh_after_the_handshake()?;
-                Some(Proved::Certificate(certificate))
-            }
-            None if connected && desk.sessions.borrow().handshake_of(client.mark()) == Some(user_name) => {
-                Some(Proved::Psk(user_name.into()))
-            }
-            // Away, or about to have its will sent: nothing shows any more what it once proved.
-            None => None,
-        };
-        // Loaded only now: what was just confirmed may be newer than what there was before.
-        let snapshot = self.live.snapshot();
-        let proof = proved.as_ref().map_or(Proof::UserName(user_name), Proved::proof);
-        let (device, renewing) = match self.welcome(&snapshot, proof, Some(client_id), unix_now()) {
-            Ok((device, renewing)) => (device, renewing),
-            Err(refusal) => return Err(refusal.reason),
-        };
-        if let Some(Proved::Certificate(certificate)) = &proved {
-            self.check_user_name(&snapshot, device, certificate.common_name.as_deref(), user_name)?;
-        }
-        let device = device.id;
-        if let Some(proved) = proved {
-            let session = Session { mark: client.mark(), user_name: user_name.into(), proved, device, renewing };
-            desk.sessions.borrow_mut().start(client_id, session);
-        }
-        Ok(Admitted { snapshot, device, renewing })
-    }
-
-    /// Whether somebody who comes in with this proof may be here under this client id; and whether only in order to
-    /// renew a certificate that has expired.
-    fn welcome<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        proof: Proof<'_>,
-        client_id: Option<&str>,
-        now: UnixSeconds,
-    ) -> Result<(&'s SharedDevice, bool), Refusal<'s>> {
-        let (device, renewing) = self.present(snapshot, proof, now)?;
-        snapshot.bound(device, client_id)?;
-        Ok((device, renewing))
-    }
-
-    /// As [`Self::welcome`], where there is no client id yet.
-    fn present<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        proof: Proof<'_>,
-        now: UnixSeconds,
-    ) -> Result<(&'s SharedDevice, bool), Refusal<'s>> {
-        let (device, renewing) = match snapshot.present(proof, now) {
-            Ok(device) => (device, false),
-            Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) })
-                if self.config.expired == Expired::RenewOnly =>
-            {
-                (device, true)
-            }
-            Err(refusal) => return Err(refusal),
-        };
-        if let Proof::Certificate(certificate) = proof {
-            let refuse = |reason| Refusal { reason, device: Some(device) };
-            snapshot.revocations().suffice(certificate, now).map_err(refuse)?;
-        }
-        Ok((device, renewing))
-    }
-
-    /// Where the broker names the user by the common name, that name must be this device's as well.
-    fn check_user_name(
-        &self,
-        snapshot: &Snapshot,
-        device: &SharedDevice,
-        common_name: Option<&str>,
-        user_name: &str,
-    ) -> Result<(), Reason> {
-        if *device.name == *user_name {
-            return Ok(());
-        }
-        if common_name != Some(user_name) {
-            self.refusals.hint(
-                "a client's user name is not the common name of its certificate: \
-                 set `use_identity_as_username true`, and not `use_subject_as_username`, on its listener",
-            );
-            return Err(Reason::WrongListenerOptions);
-        }
-        match snapshot.owner(CredentialKind::X509Cn, user_name).or_else(|| snapshot.device_named(user_name)) {
-            Some(owner) if owner.id == device.id => Ok(()),
-            // The broker would count it as somebody else than the device that it is.
-            Some(_) | None => Err(Reason::AmbiguousIdentity),
-        }
-    }
-
     /// A connection has ended.
     pub fn disconnected(&self, desk: &Desk, client: &impl Client) {
         let client_id = client.client_id();
@@ -632,25 +494,4 @@ impl Drop for Kicking<'_> {
     fn drop(&mut self) {
         self.0.set(None);
     }
-}
-
-/// A client that may be here.
-struct Admitted {
-    /// By which it may.
-    snapshot: Guard<Arc<Snapshot>>,
-    device: DeviceId,
-    /// See [`Session::renewing`].
-    renewing: bool,
-}
-
-/// The device that a session belongs to, if it may still be here.
-fn still(snapshot: &Snapshot, session: &Session, client_id: &str, now: UnixSeconds) -> Result<DeviceId, Reason> {
-    let device = match snapshot.present(session.proved.proof(), now) {
-        Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) }) if session.renewing => Ok(device),
-        result => result,
-    };
-    let device = device.and_then(|device| snapshot.bound(device, Some(client_id)).map(|()| device));
-    let device = device.map_err(|refusal| refusal.reason)?;
-    // An identity that has passed to another device takes nobody's session along.
-    if device.id == session.device { Ok(device.id) } else { Err(Reason::IdentityMoved) }
 }

@@ -1,0 +1,111 @@
+use super::*;
+
+fn no_file(_: &Path) -> std::io::Result<String> {
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
+fn problems(options: &[(&str, &str)], file: &str) -> Vec<String> {
+    let read = |_: &Path| Ok(file.to_owned());
+    from_options(options.iter().copied(), read).unwrap_err().iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn nothing_said_means_the_defaults() {
+    assert_eq!(from_options([], no_file).unwrap(), Config::default());
+}
+
+#[test]
+fn the_key_file_lies_beside_its_database() {
+    let config = from_options([("database", "/srv/fleet.db")], no_file).unwrap();
+    assert_eq!(config.key_file, Path::new("/srv/fleet.key"));
+}
+
+#[test]
+fn an_option_wins_over_the_file() {
+    let read = |_: &Path| Ok("freshness = \"bounded\"\nmax_staleness = \"5s\"\ndatabase = \"/a.db\"".to_owned());
+    let config = from_options([("database", "/b.db "), ("config_file", "x.toml")], read).unwrap();
+    assert_eq!(config.database, Path::new("/b.db"));
+    assert_eq!(config.freshness, Freshness::Bounded);
+    assert_eq!(config.max_staleness, Duration::from_secs(5));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let found = problems(
+        &[("databse", "x"), ("freshness", "sometimes"), ("config_file", "w.toml"), ("refusals_per_second", "0")],
+        "barrier_timeout = 5\nnonsense_of_a_key = 1\nunknown = [\"deny\"]\npoll_interval = \"1h\"",
+    );
+    let expected = [
+        "`barrier_timeout` in `w.toml`: a time with its unit is wanted, such as \"100ms\" or \"60s\"",
+        "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, key_file, freshness, \
+         barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second, \
+         callback_times, handshake, resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
+         certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
+         ocsp.responder, ocsp.refresh, ocsp.require_nonce",
+        "`poll_interval` in `w.toml`: at most 1s is possible",
+        "`unknown` in `w.toml`: a text is wanted, not a array",
+        "unknown option plugin_opt_databse; did you mean `database`?",
+        "plugin_opt_freshness: unknown variant `sometimes`, expected `strict` or `bounded`",
+        "plugin_opt_refusals_per_second: a whole number from 1 to 10000 is wanted",
+    ];
+    let mut found = found;
+    found.sort();
+    let mut expected: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn how_certificates_are_read_has_a_section_of_its_own() {
+    let file = "crl_files = [\"a.crl\", \"b.crl\"]\ncrl_issuers = [\"ca.crt\"]\n[certificate]\n\
+                identity = [\"san_uri\", \"cn\"]\next_key_usage = true\nclock_skew = \"0s\"\n\
+                expired = \"renew_only\"\n[ocsp]\nmode = \"hard\"\nresponder = \"http://ca.example/\"";
+    let options = [("config_file", "w.toml"), ("certificate.renewal_role", "renew")];
+    let config = from_options(options, |_: &Path| Ok(file.to_owned())).unwrap();
+    assert_eq!(config.certificate.identity, [Field::SanUri, Field::Cn]);
+    assert!(config.certificate.ext_key_usage && config.certificate.clock_skew.is_zero());
+    assert_eq!((config.expired, &*config.renewal_role), (Expired::RenewOnly, "renew"));
+    assert_eq!(config.crl_files, [Path::new("a.crl"), Path::new("b.crl")]);
+    assert_eq!((config.ocsp, config.ocsp_responder.as_deref()), (Ocsp::Hard, Some("http://ca.example/")));
+}
+
+#[test]
+fn what_makes_no_sense_about_certificates_is_a_mistake() {
+    for (option, words) in [
+        (("certificate.identity", "cn, mac"), "unknown variant `mac`"),
+        (("certificate.identity", "cn,cn"), "twice"),
+        (("certificate.ext_key_usage", "yes"), "true or false"),
+        (("certificate.indentity", "cn"), "did you mean `certificate.identity`?"),
+        (("crl_files", "a.crl"), "crl_issuers"),
+        (("ocsp.responder", "https://ca.example"), "http://"),
+        (("ocsp.mode", "soft"), "handshake"),
+    ] {
+        let found = problems(
+            &[("config_file", "w.toml"), option],
+            if option.0 == "ocsp.mode" { "handshake = \"off\"" } else { "" },
+        );
+        assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_a_mistake() {
+    let error = from_options([("config_file", "/nowhere.toml")], no_file).unwrap_err();
+    assert!(error.to_string().starts_with("cannot read the configuration file `/nowhere.toml`"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_a_mistake() {
+    assert!(problems(&[("config_file", "w.toml")], "freshness strict")[0].contains("is not a TOML file"));
+}
+
+#[test]
+fn another_kind_of_database_is_a_mistake_and_shows_no_password() {
+    let found = problems(&[("database", "postgres://u:secret@h/db")], "");
+    assert!(found[0].contains("`postgres`") && !found[0].contains("secret"), "{found:?}");
+}
+
+#[test]
+fn every_key_can_be_a_plugin_option() {
+    assert!(KEYS.iter().all(|key| key.len() >= 3));
+}
