@@ -50,8 +50,11 @@ fn strict_a_certificate_that_is_first_seen_with_a_message_is_judged_so() {
             let answer = client.publish_acknowledged("devices/device-001/data", "x");
             assert!(answer.is_err() || answer.is_ok_and(|code| code == 0x87), "round {round}");
             fleet.set_status("device-001", "active");
-            let mut client = Client::connect(&broker, &login, &Connect::v5("device-001"));
-            assert_ne!(client.publish_acknowledged("devices/device-001/data", "x").unwrap(), 0x87, "round {round}");
+            // Until the plugin has seen that it is good again, it may be thrown off as one of those who are still expected.
+            eventually("it is let in again", || {
+                let (mut client, _) = Client::try_connect(&broker, &login, &Connect::v5("device-001")).ok()?;
+                client.publish_acknowledged("devices/device-001/data", "x").ok().filter(|code| *code != 0x87)
+            });
         }
     });
 }
