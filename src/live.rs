@@ -76,7 +76,7 @@ pub struct Live {
     /// To whoever asks responders.
     shown: Option<mpsc::Sender<Shown>>,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -153,10 +153,8 @@ impl Live {
         });
         let (stop, stopped) = oneshot::channel();
         let (notify, notices) = mpsc::channel(MOST_NOTICES);
-        let (shown, seen) = mpsc::channel(MOST_NOTICES);
-        let asks = sources.asking.is_some();
-        let responders = sources.asking.map(|asking| Responders::new(asking, notify.clone())).transpose();
-        let responders = responders.map_err(StartError::Responders)?;
+        let responders = sources.asking.map(|asking| Responders::start(asking, notify.clone())).transpose()?;
+        let (shown, responders) = responders.unzip();
         let watch = sources.lists.watch(notify);
         let follower = Follower {
             shared: Arc::clone(&shared),
@@ -170,9 +168,6 @@ impl Live {
                 let shared = Arc::clone(&follower.shared);
                 let follow = async move {
                     tokio::spawn(watch);
-                    if let Some(responders) = responders {
-                        tokio::spawn(responders.run(seen));
-                    }
                     tokio::select! {
                         _ = stopped => {}
                         () = follower.run(feed, notices) => {}
@@ -186,7 +181,7 @@ impl Live {
                 runtime.shutdown_timeout(LAST_WORDS);
             })
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, key_id, shown: asks.then_some(shown), stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, key_id, shown, stop: Some(stop), threads: responders.into_iter().chain([thread]).collect() })
     }
 
     /// Which key the secrets of the database are sealed with, if it says so.
@@ -269,7 +264,8 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        drop(self.shown.take());
+        for thread in self.threads.drain(..) {
             // A thread that panicked has said so in the log; there is nothing left to stop.
             let _ = thread.join();
         }

@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Runs the body of a function that C calls. Should it panic, C gets `refusal` and the broker goes on.
 ///
 /// A panic that leaves an `extern "C"` function would end the broker.
 pub(super) fn refuse_on_panic<T>(callback: &'static str, refusal: T, body: impl FnOnce() -> T) -> T {
     // What the body may have left half done is only ever read again through types that stay whole: RefCells give their
     // borrow back while unwinding, and a snapshot is never changed in place.
-    let start = MEASURED.load(Ordering::Relaxed).then(Instant::now);
+    let start = MEASURED.load(Ordering::Relaxed).then(|| (Instant::now(), processor_time()));
     let result = catch_unwind(AssertUnwindSafe(|| {
         forced(callback);
         body()
     }));
-    if let Some(start) = start {
-        note(callback, start.elapsed());
+    if let Some((start, processor)) = start {
+        note(callback, start.elapsed(), processor_time().saturating_sub(processor));
     }
     result.unwrap_or_else(|_| {
         let _ = catch_unwind(|| tracing::error!(callback, "panic in the plugin, answered as a refusal"));
@@ -28,19 +30,28 @@ pub(super) fn refuse_on_panic<T>(callback: &'static str, refusal: T, body: impl 
 
 /// Whether callbacks are measured: two looks at the clock are not much, but half of what an access check takes.
 static MEASURED: AtomicBool = AtomicBool::new(false);
-/// The longest call of each callback so far, and whether the log has been told.
-static LONGEST: Mutex<BTreeMap<&str, (Duration, bool)>> = Mutex::new(BTreeMap::new());
+/// The longest call of each callback so far.
+static LONGEST: Mutex<BTreeMap<&str, Longest>> = Mutex::new(BTreeMap::new());
+
+#[derive(Default)]
+struct Longest {
+    /// From call to return.
+    time: Duration,
+    /// What of a call was work; the rest is waiting, be it only that the kernel let somebody else run.
+    processor: Duration,
+    told: bool,
+}
 
 /// From now on callbacks are measured.
 pub(super) fn measure() {
     MEASURED.store(true, Ordering::Relaxed);
 }
 
-fn note(callback: &'static str, time: Duration) {
+fn note(callback: &'static str, time: Duration, processor: Duration) {
     let mut longest = LONGEST.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = longest.entry(callback).or_default();
-    if time > entry.0 {
-        *entry = (time, false);
+    if time > entry.time || processor > entry.processor {
+        *entry = Longest { time: entry.time.max(time), processor: entry.processor.max(processor), told: false };
     }
 }
 
@@ -50,10 +61,16 @@ pub(super) fn report_longest() {
         return;
     }
     let mut longest = LONGEST.lock().unwrap_or_else(PoisonError::into_inner);
-    for (callback, (time, told)) in longest.iter_mut().filter(|(_, (_, told))| !told) {
-        tracing::info!(callback, microseconds = time.as_micros(), "longest callback so far");
-        *told = true;
+    for (callback, longest) in longest.iter_mut().filter(|(_, longest)| !longest.told) {
+        let (microseconds, processor) = (longest.time.as_micros(), longest.processor.as_micros());
+        tracing::info!(callback, microseconds, processor, "longest callback so far");
+        longest.told = true;
     }
+}
+
+/// How long this thread has been at work, which is the one that the broker has.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Test builds panic in the callback that is named in the environment, so that a real broker can be shown to survive it.

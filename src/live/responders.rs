@@ -3,14 +3,16 @@
 //! Each certificate is asked about when it is first shown, and again from time to time; nobody waits for the answer.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Notice, unix_now};
+use super::{LAST_WORDS, MOST_NOTICES, Notice, StartError, unix_now};
 use crate::credential::ocsp::{self, Answer, OcspError, Request, Status};
 use crate::log::causes;
 use crate::policy::certificate::{Certificate, CertificateId};
@@ -30,6 +32,8 @@ const MOST_AGE: Duration = Duration::from_hours(1);
 /// How soon a question without answer is asked again, at first and at last.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// How far the thread that asks stands behind all others: were it woken in the broker's place, a handshake would wait.
+const NICE: i32 = 19;
 /// However short an answer is good for, it is not asked again sooner.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -96,7 +100,32 @@ pub(super) struct Responders {
 }
 
 impl Responders {
-    pub(super) fn new(asking: Asking, notices: mpsc::Sender<Notice>) -> Result<Self, reqwest::Error> {
+    /// Starts to ask, on a thread of its own. It ends when the sender is dropped that it is told with what is shown.
+    pub(super) fn start(
+        asking: Asking,
+        notices: mpsc::Sender<Notice>,
+    ) -> Result<(mpsc::Sender<Shown>, JoinHandle<()>), StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let responders = Self::new(asking, notices).map_err(StartError::Responders)?;
+        let (sender, shown) = mpsc::channel(MOST_NOTICES);
+        let thread = std::thread::Builder::new()
+            .name("warden-ocsp".to_owned())
+            .spawn(move || {
+                // On Linux this is the thread's own, whatever POSIX says. Without it all works too.
+                if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                    tracing::debug!(%error, "the thread that asks responders has the same priority as the broker");
+                }
+                if catch_unwind(AssertUnwindSafe(|| runtime.block_on(responders.run(shown)))).is_err() {
+                    tracing::error!("the thread that asks responders panicked; restart the broker");
+                }
+                // The broker does not wait for a name server.
+                runtime.shutdown_timeout(LAST_WORDS);
+            })
+            .map_err(StartError::Thread)?;
+        Ok((sender, thread))
+    }
+
+    fn new(asking: Asking, notices: mpsc::Sender<Notice>) -> Result<Self, reqwest::Error> {
         // An answer is signed: where it comes from does not matter, only that nobody is sent anywhere else for it.
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -116,7 +145,7 @@ impl Responders {
         })
     }
 
-    pub(super) async fn run(mut self, mut shown: mpsc::Receiver<Shown>) {
+    async fn run(mut self, mut shown: mpsc::Receiver<Shown>) {
         loop {
             self.ask_those_due();
             let room = self.under_way.len() < MOST_QUESTIONS;
