@@ -1,7 +1,7 @@
 # What people repeat. `make` alone says what there is.
 
 PACKAGES := build-essential pkg-config libclang-dev libssl-dev mosquitto mosquitto-clients mosquitto-dev \
-            libmosquitto-dev openssl sqlite3
+            libmosquitto-dev openssl sqlite3 postgresql mariadb-server
 DESTDIR ?=
 PREFIX  ?= /usr
 # all: `make test` fails unless it runs on every Mosquitto that is supported, not only on those it can get.
@@ -24,9 +24,11 @@ deps: ## Install the Debian packages that building and testing need
 	    echo "installing$$missing"; \
 	    $$as_root apt-get -qq update && \
 	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null || exit 1; \
-	    case "$$missing " in *" mosquitto "*) \
-	        if [ -d /run/systemd/system ]; then $$as_root systemctl disable --now mosquitto.service; fi ;; \
-	    esac; \
+	    if [ -d /run/systemd/system ]; then \
+	        for service in mosquitto postgresql mariadb; do \
+	            case "$$missing " in *" $$service "*|*" $$service-server "*) $$as_root systemctl disable --now $$service.service ;; esac; \
+	        done; \
+	    fi; \
 	fi
 	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs says how to install it" >&2; exit 1; }
 
@@ -36,9 +38,9 @@ build: deps ## Build the plugin and the command, optimised: target/release/
 demo: deps ## Watch a broker admit, refuse and throw off devices
 	tests/demo.sh
 
-test: deps ## Run all tests, on every Mosquitto that can be had
+test: deps ## Run all tests, on every Mosquitto that can be had, with servers of their own
 	tests/brokers.sh $(if $(filter all,$(WARDEN_BROKERS)),--all)
-	cargo test
+	tests/databases.sh cargo test
 
 lint: ## Check format, lints, licences and scripts
 	cargo fmt --check
@@ -49,7 +51,7 @@ lint: ## Check format, lints, licences and scripts
 	    else echo "not checked: scripts (apt install shellcheck)"; fi
 
 bench: deps ## Measure what the design has a budget for
-	cargo bench
+	tests/databases.sh cargo bench
 
 fuzz: ## Look for bytes that break the readers of certificates, FUZZ_SECONDS each
 	@for target in certificate_identity revocation_input; do \

@@ -16,6 +16,8 @@
 
 #[path = "../tests/broker/harness/mod.rs"]
 mod harness;
+#[path = "../tests/servers/mod.rs"]
+mod servers;
 
 use std::fs;
 use std::io::{Read, Write};

@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::Value;
 
 use crate::credential::certificate::{Field, Reading};
+use crate::database::Database;
 
 /// Where the database is when nobody says otherwise: in the directory that belongs to the broker's user.
 pub const DEFAULT_DATABASE: &str = "/var/lib/mosquitto/warden.db";
@@ -19,8 +20,8 @@ pub const DEFAULT_DATABASE: &str = "/var/lib/mosquitto/warden.db";
 /// Everything that an operator can choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The SQLite database.
-    pub database: PathBuf,
+    /// The database.
+    pub database: Database,
     /// The key that the pre-shared keys are sealed with.
     pub key_file: PathBuf,
     /// How sure a connecting client's answer must be.
@@ -67,7 +68,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let database = PathBuf::from(DEFAULT_DATABASE);
+        let database = Database::from(Path::new(DEFAULT_DATABASE));
         Self {
             key_file: default_key_file(&database),
             database,
@@ -177,10 +178,11 @@ pub enum Ocsp {
     Hard,
 }
 
-/// The key file that belongs to a database unless another is named: beside it, ending in `.key`.
+/// The key file that belongs to a database unless another is named: beside it, ending in `.key`; for a database on a
+/// server, where it would be for the usual file.
 #[must_use]
-pub fn default_key_file(database: &Path) -> PathBuf {
-    database.with_extension("key")
+pub fn default_key_file(database: &Database) -> PathBuf {
+    database.path().unwrap_or(Path::new(DEFAULT_DATABASE)).with_extension("key")
 }
 
 /// Every mistake that was found, one line each.
@@ -227,8 +229,9 @@ impl std::error::Error for Problems {}
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 24] = [
+pub const KEYS: [&str; 25] = [
     "database",
+    "database_url_file",
     "key_file",
     "freshness",
     "barrier_timeout",
@@ -272,7 +275,7 @@ pub fn from_options<'a>(
         let value = value.parse::<i64>().map_or_else(|_| Value::String((*value).to_owned()), Value::Integer);
         draft.set(key, value, &format!("plugin_opt_{key}"), &mut problems);
     }
-    draft.finish(problems)
+    draft.finish(&read, problems)
 }
 
 /// The configuration that this file describes, for the command, which has no plugin options.
@@ -280,7 +283,7 @@ pub fn from_file(path: &Path, read: impl Fn(&Path) -> std::io::Result<String>) -
     let mut problems = Problems::default();
     let mut draft = Draft::default();
     read_file(path, &read, &mut draft, &mut problems);
-    draft.finish(problems)
+    draft.finish(&read, problems)
 }
 
 fn read_file(
@@ -320,6 +323,8 @@ struct Draft {
     config: Config,
     database_named: bool,
     key_file_named: bool,
+    freshness_named: bool,
+    database_url_file: Option<PathBuf>,
 }
 
 impl Draft {
@@ -327,15 +332,19 @@ impl Draft {
     fn set(&mut self, key: &str, value: Value, place: &str, problems: &mut Problems) {
         let config = &mut self.config;
         let result = match key {
-            "database" => path(value).map(|path| {
-                config.database = path;
+            "database" => database(value).map(|database| {
+                config.database = database;
                 self.database_named = true;
             }),
+            "database_url_file" => path(value).map(|path| self.database_url_file = Some(path)),
             "key_file" => path(value).map(|path| {
                 config.key_file = path;
                 self.key_file_named = true;
             }),
-            "freshness" => one_of(value).map(|choice| config.freshness = choice),
+            "freshness" => one_of(value).map(|choice| {
+                config.freshness = choice;
+                self.freshness_named = true;
+            }),
             "barrier_timeout" => duration(&value, Duration::from_secs(5)).map(|time| config.barrier_timeout = time),
             "max_staleness" => duration(&value, Duration::from_hours(24)).map(|time| config.max_staleness = time),
             "on_stale" => one_of(value).map(|choice| config.on_stale = choice),
@@ -366,9 +375,28 @@ impl Draft {
         }
     }
 
-    fn finish(mut self, mut problems: Problems) -> Result<Config, Problems> {
+    fn finish(
+        mut self,
+        read: &impl Fn(&Path) -> std::io::Result<String>,
+        mut problems: Problems,
+    ) -> Result<Config, Problems> {
+        if let Some(file) = self.database_url_file.take() {
+            let named = if self.database_named { Err("`database` is given as well".to_owned()) } else { Ok(()) };
+            let text = named.and_then(|()| read(&file).map_err(|error| error.to_string()));
+            match text.and_then(|text| Database::parse(text.trim()).map_err(|error| error.to_string())) {
+                Ok(database) => {
+                    self.config.database = database;
+                    self.database_named = true;
+                }
+                Err(why) => problems.push(format!("database_url_file `{}`: {why}", file.display())),
+            }
+        }
         if !self.key_file_named {
             self.config.key_file = default_key_file(&self.config.database);
+        }
+        // Over a network, nobody waits for the database unless its operator says so.
+        if !self.freshness_named && self.config.database.path().is_none() {
+            self.config.freshness = Freshness::Bounded;
         }
         if !self.config.crl_files.is_empty() && self.config.crl_issuers.is_empty() {
             problems.push("crl_files: name the certificates of the authorities that sign these lists in `crl_issuers`");
@@ -402,13 +430,11 @@ fn path(value: Value) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("a path is missing".to_owned());
     }
-    if let Some(rest) = text.strip_prefix("sqlite:") {
-        return Ok(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)));
-    }
-    if let Some((scheme, _)) = text.split_once("://") {
-        return Err(format!("databases of kind `{scheme}` are not supported; give the path of an SQLite file"));
-    }
     Ok(PathBuf::from(text))
+}
+
+fn database(value: Value) -> Result<Database, String> {
+    Database::parse(&text(value)?).map_err(|error| error.to_string())
 }
 
 fn text(value: Value) -> Result<String, String> {

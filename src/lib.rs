@@ -6,15 +6,16 @@
 //! - [`ffi`]: what C calls and what we call in C; the only place with `unsafe`.
 //! - [`plugin`]: one method for each question that the broker asks.
 //! - [`live`]: one thread that follows the database and keeps the current snapshot.
-//! - [`store`]: where policy is written down: SQLite today.
+//! - [`store`]: where policy is written down: SQLite, PostgreSQL, MariaDB or MySQL.
 //! - [`policy`]: may they? Pure values and functions.
 //! - [`credential`]: are they who they say? Bytes in, answer out.
-//! - [`config`], [`key_file`], [`log`]: what the operator says, the key, and what the operator hears.
+//! - [`database`], [`config`], [`key_file`], [`log`]: what the operator says, the key, and what the operator hears.
 //! - [`cli`]: the command.
 
 pub mod cli;
 pub mod config;
 pub mod credential;
+pub mod database;
 mod ffi;
 pub mod key_file;
 pub mod live;

@@ -8,7 +8,6 @@ pub mod responders;
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::database::Database;
 use crate::log::causes;
 use crate::policy::certificate::CertificateId;
 use crate::policy::decision::Reason;
@@ -25,8 +25,7 @@ use crate::policy::leaving::{Leaving, leaving};
 use crate::policy::revocation::{Demands, List, Revocations, Standing};
 use crate::policy::snapshot::Snapshot;
 use crate::store::StoreError;
-use crate::store::feed::Update;
-use crate::store::sqlite::Feed;
+use crate::store::feed::{Feed, Update};
 
 use lists::Lists;
 use responders::{Asking, Responders, Shown};
@@ -103,7 +102,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Sources {
     /// The database.
-    pub database: PathBuf,
+    pub database: Database,
     /// How often it is asked whether it has changed.
     pub poll_interval: Duration,
     /// What has to be known of a certificate.
@@ -158,7 +157,7 @@ impl Live {
         let watch = sources.lists.watch(notify);
         let follower = Follower {
             shared: Arc::clone(&shared),
-            path: sources.database,
+            database: sources.database,
             poll_interval: sources.poll_interval,
             wake: Box::new(wake),
         };
@@ -289,7 +288,7 @@ pub enum StartError {
 /// The thread's side.
 struct Follower {
     shared: Arc<Shared>,
-    path: PathBuf,
+    database: Database,
     poll_interval: Duration,
     wake: Box<dyn Fn() + Send>,
 }
@@ -310,14 +309,17 @@ impl Follower {
             // What is asked from here on is answered by the next round.
             let question = self.shared.asked.load(Ordering::Acquire);
             let result = match &mut feed {
-                Some(feed) => self.round(feed).await,
-                None => match Feed::open_again(&self.path).await {
-                    Ok(opened) => self.round(feed.insert(opened)).await,
+                Some(feed) => self.round(feed).await.map(|()| &*feed),
+                None => match Feed::open_again(&self.database).await {
+                    Ok(opened) => {
+                        let feed = feed.insert(opened);
+                        self.round(feed).await.map(|()| &*feed)
+                    }
                     Err(error) => Err(error),
                 },
             };
             match result {
-                Ok(()) => {
+                Ok(feed) => {
                     self.shared.confirmed(question);
                     if trouble.take().is_some() {
                         tracing::info!(revision = self.shared.snapshot.load().revision(), "database is back");
@@ -327,7 +329,10 @@ impl Follower {
                         (self.wake)();
                     }
                     // Sleeps until it is time to ask, or until somebody waits for an answer.
-                    let _ = tokio::time::timeout(pause, self.shared.ask.notified()).await;
+                    tokio::select! {
+                        () = feed.wait(pause) => {}
+                        () = self.shared.ask.notified() => {}
+                    }
                 }
                 Err(error) => {
                     feed = None;

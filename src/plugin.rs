@@ -177,7 +177,7 @@ impl Plugin {
         let snapshot = live.snapshot();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            database = %config.database.display(),
+            database = %config.database,
             revision = snapshot.revision(),
             devices = snapshot.device_count(),
             roles = snapshot.role_count(),

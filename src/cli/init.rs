@@ -46,11 +46,11 @@ pub(super) async fn run(args: &InitArgs, place: &Place, output: &mut Output) -> 
     }
     let schema = store.status().await?.schema;
     store.close().await?;
-    let migrated = !created.new_file && created.before != SchemaState::Current { version: schema };
+    let migrated = !created.new && created.before != SchemaState::Current { version: schema };
     if output.is_json() {
         output.json(&json!({
-            "database": place.database,
-            "database_created": created.new_file,
+            "database": place.database.to_string(),
+            "database_created": created.new,
             "schema": schema,
             "schema_migrated": migrated,
             "key_file": place.key_file,
@@ -60,9 +60,9 @@ pub(super) async fn run(args: &InitArgs, place: &Place, output: &mut Output) -> 
         }))?;
     } else {
         let made = |new| if new { "made" } else { "kept" };
-        let database = if migrated { "brought up to date" } else { made(created.new_file) };
+        let database = if migrated { "brought up to date" } else { made(created.new) };
         output.pairs(&[
-            ("database", format!("{}  {database}, schema {schema}", place.database.display())),
+            ("database", format!("{}  {database}, schema {schema}", place.database)),
             ("key file", format!("{}  {}, key {}", place.key_file.display(), made(new_key), key.id())),
         ])?;
     }

@@ -8,6 +8,7 @@ mod completions;
 mod confirm;
 mod credential;
 mod crl;
+mod db;
 mod device;
 mod error;
 mod exit;
@@ -79,6 +80,8 @@ enum Command {
     Role(role::RoleCommand),
     #[command(subcommand)]
     Rule(rule::RuleCommand),
+    #[command(subcommand)]
+    Db(db::DbCommand),
     Explain(explain::ExplainArgs),
     Status(status::StatusArgs),
     Completions(completions::CompletionsArgs),
@@ -111,6 +114,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Crl(command) => crl::run(command, &place, output).await,
         Command::Role(command) => role::run(command, &place, output).await,
         Command::Rule(command) => rule::run(command, &place, output).await,
+        Command::Db(command) => db::run(command, &place, output).await,
         Command::Explain(args) => explain::run(&args, &place, output).await,
         Command::Status(_) => status::run(&place, output).await,
         Command::Completions(_) => Ok(Exit::Done),

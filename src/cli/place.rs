@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::error::CliError;
 use crate::config::{self, Config};
+use crate::database::Database;
 use crate::store::{OpenMode, Store, StoreError};
 
 #[derive(Debug, Args)]
@@ -13,13 +14,16 @@ use crate::store::{OpenMode, Store, StoreError};
 pub(super) struct PlaceArgs {
     /// The database
     ///
+    /// The path of an SQLite file, or an address: `postgres://user@host/database`, `mysql://user@host/database`.
+    ///
     /// [default: what the configuration file says, or /var/lib/mosquitto/warden.db]
     #[arg(long, global = true, value_name = "PATH", env = "WARDEN_DATABASE", hide_env_values = true)]
-    database: Option<PathBuf>,
+    database: Option<String>,
 
     /// The file with the key that pre-shared keys are sealed with
     ///
-    /// [default: what the configuration file says; beside the database, ending in .key, where `--database` is given]
+    /// [default: what the configuration file says; where `--database` is given, beside it, ending in .key, or
+    /// /var/lib/mosquitto/warden.key for a server]
     #[arg(long, global = true, value_name = "PATH", env = "WARDEN_KEY_FILE", hide_env_values = true)]
     key_file: Option<PathBuf>,
 
@@ -31,7 +35,7 @@ pub(super) struct PlaceArgs {
 /// Where the database and the key file are.
 #[derive(Debug)]
 pub(super) struct Place {
-    pub(super) database: PathBuf,
+    pub(super) database: Database,
     pub(super) key_file: PathBuf,
 }
 
@@ -43,6 +47,7 @@ impl PlaceArgs {
         };
         let (database, key_file) = match self.database {
             Some(database) => {
+                let database = Database::parse(&database).map_err(|error| CliError::Nonsense(error.to_string()))?;
                 let key_file = config::default_key_file(&database);
                 (database, key_file)
             }

@@ -27,7 +27,7 @@ pub(super) async fn run(place: &Place, output: &mut Output) -> anyhow::Result<Ex
     let counts = &status.counts;
     if output.is_json() {
         output.json(&json!({
-            "database": place.database,
+            "database": place.database.to_string(),
             "schema": status.schema,
             "revision": status.revision,
             "key_id": status.key_id,
@@ -44,7 +44,7 @@ pub(super) async fn run(place: &Place, output: &mut Output) -> anyhow::Result<Ex
         }))?;
     } else {
         output.pairs(&[
-            ("database", place.database.display().to_string()),
+            ("database", place.database.to_string()),
             ("schema", status.schema.to_string()),
             ("revision", status.revision.to_string()),
             ("key", or_dash(status.key_id.as_deref())),

@@ -21,10 +21,40 @@ fn the_key_file_lies_beside_its_database() {
 }
 
 #[test]
+fn a_database_on_a_server_has_defaults_of_its_own_and_shows_no_password() {
+    let config = from_options([("database", "postgres://u:secret@h/db")], no_file).unwrap();
+    assert_eq!(config.key_file, Path::new("/var/lib/mosquitto/warden.key"));
+    assert_eq!(config.database.to_string(), "postgres://u@h/db");
+    assert_eq!(config.freshness, Freshness::Bounded, "the default on a server");
+    let strict = from_options([("freshness", "strict"), ("database", "mysql://u@h/db")], no_file).unwrap();
+    assert_eq!(strict.freshness, Freshness::Strict);
+    assert!(!format!("{config:?}").contains("secret"));
+}
+
+#[test]
+fn an_address_can_stand_in_a_file_of_its_own_and_is_not_shown() {
+    let read = |path: &Path| match path.to_str() {
+        Some("/good") => Ok("postgres://u:secret@h/db\n".to_owned()),
+        Some("/bad") => Ok("postgres://u:secret@h:port/db".to_owned()),
+        _ => no_file(path),
+    };
+    let config = from_options([("database_url_file", "/good")], read).unwrap();
+    assert_eq!(config.database.to_string(), "postgres://u@h/db");
+    for options in [
+        vec![("database_url_file", "/bad")],
+        vec![("database_url_file", "/none")],
+        vec![("database_url_file", "/good"), ("database", "/a.db")],
+    ] {
+        let error = from_options(options.clone(), read).unwrap_err().to_string();
+        assert!(error.starts_with("database_url_file `/") && !error.contains("secret"), "{options:?}: {error}");
+    }
+}
+
+#[test]
 fn an_option_wins_over_the_file() {
     let read = |_: &Path| Ok("freshness = \"bounded\"\nmax_staleness = \"5s\"\ndatabase = \"/a.db\"".to_owned());
     let config = from_options([("database", "/b.db "), ("config_file", "x.toml")], read).unwrap();
-    assert_eq!(config.database, Path::new("/b.db"));
+    assert_eq!(config.database, Path::new("/b.db").into());
     assert_eq!(config.freshness, Freshness::Bounded);
     assert_eq!(config.max_staleness, Duration::from_secs(5));
 }
@@ -37,7 +67,7 @@ fn every_mistake_is_reported_at_once() {
     );
     let expected = [
         "`barrier_timeout` in `w.toml`: a time with its unit is wanted, such as \"100ms\" or \"60s\"",
-        "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, key_file, freshness, \
+        "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, database_url_file, key_file, freshness, \
          barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second, \
          callback_times, handshake, resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
          certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
@@ -101,8 +131,11 @@ fn a_file_that_is_not_toml_is_a_mistake() {
 
 #[test]
 fn another_kind_of_database_is_a_mistake_and_shows_no_password() {
-    let found = problems(&[("database", "postgres://u:secret@h/db")], "");
-    assert!(found[0].contains("`postgres`") && !found[0].contains("secret"), "{found:?}");
+    let found = problems(&[("database", "oracle://u:secret@h/db")], "");
+    assert!(found[0].contains("`oracle`") && !found[0].contains("secret"), "{found:?}");
+    let found =
+        problems(&[("freshness", "x"), ("config_file", "w.toml")], "database = \"postgres://u:secret@h:port/db\"");
+    assert!(found.len() == 2 && !format!("{found:?}").contains("secret"), "{found:?}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Plugin {
         let database = directory.path().join("warden.db");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            Store::create(&database, None).await.unwrap().0.close().await.unwrap();
+            Store::create(&database.as_path().into(), None).await.unwrap().0.close().await.unwrap();
         });
         let key = key_file::create(&database.with_extension("key"), None).unwrap();
         let plugin = Self { directory, key, user_data: std::ptr::null_mut(), _alone: alone };

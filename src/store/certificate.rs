@@ -2,8 +2,7 @@
 //!
 //! What the lists of authorities revoke stands in the same table, and is not taken back here.
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
-
+use super::connection::{Ask, sql};
 use super::credential::{self, Credential};
 use super::{Store, StoreError};
 use crate::credential::certificate::{Field, id, serial_of_text};
@@ -46,14 +45,14 @@ impl Store {
         let mut tx = self.begin().await?;
         let by_hand = rows_of(&mut tx, issuer, serial).await?.into_iter().find(|row| !row.listed);
         if let Some(row) = &by_hand {
-            let query = sqlx::query("UPDATE revoked_certificates SET reason = coalesce(?, reason) WHERE id = ?");
-            query.bind(reason).bind(row.number).execute(&mut *tx).await?;
+            let query = sql("UPDATE revoked_certificates SET reason = coalesce(?, reason) WHERE id = ?");
+            tx.execute(query.bind(reason).bind(row.number)).await?;
         } else {
             // What can be written in several ways is stored in one.
             let issuer = Name::from_text(issuer).map_or_else(|| issuer.to_owned(), |name| name.to_rfc4514());
             let serial = serial_of_text(serial).unwrap_or_else(|| serial.to_owned());
-            let query = sqlx::query("INSERT INTO revoked_certificates (issuer, serial, reason) VALUES (?, ?, ?)");
-            query.bind(issuer).bind(serial).bind(reason).execute(&mut *tx).await?;
+            let query = sql("INSERT INTO revoked_certificates (issuer, serial, reason) VALUES (?, ?, ?)");
+            tx.execute(query.bind(issuer).bind(serial).bind(reason)).await?;
         }
         tx.commit().await?;
         Ok(by_hand.is_none())
@@ -65,8 +64,7 @@ impl Store {
         let (listed, by_hand): (Vec<_>, Vec<_>) =
             rows_of(&mut tx, issuer, serial).await?.into_iter().partition(|row| row.listed);
         for row in &by_hand {
-            let query = sqlx::query("DELETE FROM revoked_certificates WHERE id = ?");
-            query.bind(row.number).execute(&mut *tx).await?;
+            tx.execute(sql("DELETE FROM revoked_certificates WHERE id = ?").bind(row.number)).await?;
         }
         tx.commit().await?;
         Ok(Unrevoked { changed: !by_hand.is_empty(), listed: !listed.is_empty() })
@@ -74,9 +72,7 @@ impl Store {
 
     /// All revoked certificates, in the order of their issuers and serial numbers.
     pub async fn revoked_certificates(&mut self) -> Result<Vec<RevokedCertificate>, StoreError> {
-        // Both parts are written in this file, as below.
-        let query = AssertSqlSafe(format!("{SELECT} ORDER BY issuer, length(serial), serial, id"));
-        Ok(sqlx::query_as(query).fetch_all(&mut self.connection).await?)
+        Ok(self.connection.all(sql(format!("{SELECT} ORDER BY issuer, length(serial), serial, id"))).await?)
     }
 
     /// What revokes this certificate: nothing, somebody's own decision, lists.
@@ -92,27 +88,21 @@ impl Store {
         let mut tx = self.begin_read().await?;
         let mut found = Vec::new();
         for (field, identity) in fields {
-            let query = AssertSqlSafe(format!("{} WHERE kind = ? AND identity = ?", credential::SELECT));
-            let query = sqlx::query_as(query).bind(field.kind().as_str()).bind(identity);
-            found.extend(query.fetch_optional(&mut *tx).await?);
+            let query = sql(format!("{} WHERE kind = ? AND identity = ?", credential::SELECT));
+            found.extend(tx.optional(query.bind(field.kind().as_str()).bind(*identity)).await?);
         }
         Ok(found)
     }
 }
 
 /// The rows that name this certificate, however they write it.
-async fn rows_of(
-    connection: &mut SqliteConnection,
-    issuer: &str,
-    serial: &str,
-) -> Result<Vec<RevokedCertificate>, StoreError> {
+async fn rows_of(connection: &mut impl Ask, issuer: &str, serial: &str) -> Result<Vec<RevokedCertificate>, StoreError> {
     let refused = |error: crate::credential::certificate::CertificateError| StoreError::Refused(error.to_string());
     let wanted = id(issuer, serial).map_err(refused)?;
     // Of one serial number there are few, each from another issuer.
     let digits = serial_of_text(serial).unwrap_or_default();
-    let query = AssertSqlSafe(format!("{SELECT} WHERE ltrim(replace(lower(serial), ':', ''), '0') = ?"));
-    let mut rows: Vec<RevokedCertificate> =
-        sqlx::query_as(query).bind(digits.trim_start_matches('0')).fetch_all(connection).await?;
+    let query = sql(format!("{SELECT} WHERE {} = ?", connection.dialect().bare_serial()));
+    let mut rows: Vec<RevokedCertificate> = connection.all(query.bind(digits.trim_start_matches('0'))).await?;
     rows.retain(|row| id(&row.issuer, &row.serial) == Ok(wanted));
     Ok(rows)
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
-
+use super::connection::{Ask, sql};
 use super::{Noun, Store, StoreError, device};
 use crate::credential::certificate::Field;
 use crate::policy::device::CredentialKind;
@@ -126,9 +125,7 @@ impl Store {
             let id = device::require(&mut tx, name).await?;
             return of_device(&mut tx, id).await;
         }
-        // Both parts are written in this file.
-        let query = AssertSqlSafe(format!("{SELECT} ORDER BY devices.name, kind, identity"));
-        Ok(sqlx::query_as(query).fetch_all(&mut *tx).await?)
+        Ok(tx.all(sql(format!("{SELECT} ORDER BY devices.name, kind, identity"))).await?)
     }
 
     /// Revokes a credential, and says which, and whether it was still active.
@@ -142,8 +139,8 @@ impl Store {
     ) -> Result<(String, bool), StoreError> {
         let mut tx = self.begin().await?;
         let (id, identity) = find(&mut tx, device, kind, identity).await?;
-        let query = sqlx::query("UPDATE credentials SET status = 'revoked' WHERE id = ? AND status <> 'revoked'");
-        let changed = query.bind(id).execute(&mut *tx).await?.rows_affected() > 0;
+        let query = sql("UPDATE credentials SET status = 'revoked' WHERE id = ? AND status <> 'revoked'");
+        let changed = tx.execute(query.bind(id)).await? > 0;
         tx.commit().await?;
         Ok((identity, changed))
     }
@@ -155,51 +152,44 @@ impl Store {
         kind: Kind,
         identity: Option<&str>,
     ) -> Result<String, StoreError> {
-        Ok(find(&mut *self.begin_read().await?, device, kind, identity).await?.1)
+        Ok(find(&mut self.begin_read().await?, device, kind, identity).await?.1)
     }
 
     /// Removes a credential.
     pub async fn remove_credential(&mut self, device: &str, kind: Kind, identity: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let (id, _) = find(&mut tx, device, kind, Some(identity)).await?;
-        sqlx::query("DELETE FROM credentials WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        tx.execute(sql("DELETE FROM credentials WHERE id = ?").bind(id)).await?;
         Ok(tx.commit().await?)
     }
 }
 
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    device_id: i64,
-    new: &NewCredential,
-) -> Result<(), StoreError> {
+pub(super) async fn insert(connection: &mut impl Ask, device_id: i64, new: &NewCredential) -> Result<(), StoreError> {
     let (secret, digest) = match &new.proof {
         Proof::X509(_) => (None, None),
-        Proof::Psk(psk) => (Some(&psk.sealed), Some(&psk.digest)),
+        Proof::Psk(psk) => (Some(psk.sealed.as_str()), Some(psk.digest.as_str())),
     };
-    sqlx::query(
-        "INSERT INTO credentials (device_id, kind, identity, secret, secret_digest, issuer, not_before, not_after)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(device_id)
-    .bind(new.proof.kind().as_str())
-    .bind(&new.identity)
-    .bind(secret)
-    .bind(digest)
-    .bind(&new.issuer)
-    .bind(&new.not_before)
-    .bind(&new.not_after)
-    .execute(connection)
-    .await?;
+    let query =
+        sql("INSERT INTO credentials (device_id, kind, identity, secret, secret_digest, issuer, not_before, not_after)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(device_id)
+        .bind(new.proof.kind().as_str())
+        .bind(&new.identity)
+        .bind(secret)
+        .bind(digest)
+        .bind(&new.issuer)
+        .bind(&new.not_before)
+        .bind(&new.not_after);
+    connection.execute(query).await?;
     Ok(())
 }
 
-pub(super) async fn of_device(connection: &mut SqliteConnection, id: i64) -> Result<Vec<Credential>, StoreError> {
-    let query = AssertSqlSafe(format!("{SELECT} WHERE device_id = ? ORDER BY kind, identity"));
-    Ok(sqlx::query_as(query).bind(id).fetch_all(connection).await?)
+pub(super) async fn of_device(connection: &mut impl Ask, id: i64) -> Result<Vec<Credential>, StoreError> {
+    Ok(connection.all(sql(format!("{SELECT} WHERE device_id = ? ORDER BY kind, identity")).bind(id)).await?)
 }
 
 async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut impl Ask,
     device: &str,
     kind: Kind,
     identity: Option<&str>,
@@ -207,8 +197,8 @@ async fn find(
     let device_id = device::require(connection, device).await?;
     let query = "SELECT id, identity FROM credentials WHERE device_id = ?1 AND kind = ?2
                  AND (?3 IS NULL OR identity = ?3) ORDER BY identity";
-    let mut found: Vec<(i64, String)> =
-        sqlx::query_as(query).bind(device_id).bind(kind.as_str()).bind(identity).fetch_all(connection).await?;
+    let query = sql(query).bind(device_id).bind(kind.as_str()).bind(identity);
+    let mut found: Vec<(i64, String)> = connection.all(query).await?;
     match (found.pop(), found.is_empty()) {
         (Some(only), true) => Ok(only),
         (Some(last), false) => {

@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{Sqlite, SqliteConnection, Transaction};
-
+use super::connection::{Ask, Dialect, sql};
 use super::{Store, StoreError};
 use crate::credential::crl::{Crl, Entry};
 
@@ -36,6 +35,11 @@ pub struct Import {
     pub list: ImportedCrl,
 }
 
+const SELECT: &str = "\
+    SELECT issuer, number, this_update, next_update, imported_at, \
+           (SELECT count(*) FROM revoked_certificates WHERE crl_id = crls.id) AS revoked \
+    FROM crls";
+
 impl Store {
     /// Makes the certificates that this list revokes the ones that its authority has revoked; for a delta list, changes
     /// those (section 5.2.4). What somebody has revoked by hand stays as it is.
@@ -57,7 +61,7 @@ impl Store {
             return Ok(Import { changed: false, added: 0, removed: 0, list });
         }
         let newer = known.as_ref().is_none_or(|known| known.is_older_than(crl));
-        let id = write_list(&mut tx, crl).await?;
+        let id = write_list(&mut tx, known.as_ref(), crl).await?;
         let differences = Differences::find(&mut tx, id, crl).await?;
         let (added, removed) = (differences.added.len(), differences.removed.len());
         let changed = newer || added + removed + differences.altered.len() > 0;
@@ -66,22 +70,19 @@ impl Store {
         if changed {
             tx.commit().await?;
         } else {
-            tx.rollback().await?;
+            drop(tx);
         }
         Ok(Import { changed, added, removed, list })
     }
 
     /// The lists that were imported, in the order of their issuers.
     pub async fn crls(&mut self) -> Result<Vec<ImportedCrl>, StoreError> {
-        let query = "SELECT issuer, number, this_update, next_update, imported_at,
-                            (SELECT count(*) FROM revoked_certificates WHERE crl_id = crls.id) AS revoked
-                     FROM crls ORDER BY issuer";
-        Ok(sqlx::query_as(query).fetch_all(&mut self.connection).await?)
+        Ok(self.connection.all(sql(format!("{SELECT} ORDER BY issuer"))).await?)
     }
 }
 
 /// The list of an authority that is there.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct Known {
     id: i64,
     number: Option<String>,
@@ -118,9 +119,18 @@ fn name(crl: &Crl) -> String {
     }
 }
 
-async fn find(tx: &mut Transaction<'_, Sqlite>, crl: &Crl) -> Result<Option<Known>, StoreError> {
-    let query = "SELECT id, number, coalesce(unixepoch(this_update), 0) AS this_update FROM crls WHERE issuer = ?";
-    Ok(sqlx::query_as(query).bind(name(crl)).fetch_optional(&mut **tx).await?)
+async fn find(connection: &mut impl Ask, crl: &Crl) -> Result<Option<Known>, StoreError> {
+    let query = sql("SELECT id, number, this_update FROM crls WHERE issuer = ?").bind(name(crl));
+    let found: Option<(i64, Option<String>, String)> = connection.optional(query).await?;
+    // A time that is none is older than any.
+    let seconds = |text: &str| text.parse().map_or(0, jiff::Timestamp::as_second);
+    Ok(found.map(|(id, number, this_update)| Known { id, number, this_update: seconds(&this_update) }))
+}
+
+/// As times are written in the database; `None` for what no calendar has.
+fn time(seconds: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(seconds).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// That a delta list has something to change: the list that it is based on, or a newer one.
@@ -140,20 +150,31 @@ fn require_base(known: Option<&Known>, base: &str, crl: &Crl) -> Result<(), Stor
     }
 }
 
-/// Writes what is said of a list as a whole; its number.
-async fn write_list(tx: &mut Transaction<'_, Sqlite>, crl: &Crl) -> Result<i64, StoreError> {
-    let query = "INSERT INTO crls (issuer, number, this_update, next_update)
-                 VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', ?, 'unixepoch'),
-                         strftime('%Y-%m-%dT%H:%M:%SZ', ?, 'unixepoch'))
-                 ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, this_update = excluded.this_update,
-                     next_update = excluded.next_update, imported_at = excluded.imported_at
-                 RETURNING id";
-    let query = sqlx::query_scalar(query).bind(name(crl)).bind(&crl.number);
-    Ok(query.bind(crl.this_update).bind(crl.next_update).fetch_one(&mut **tx).await?)
+/// Writes what is said of a list as a whole; its id.
+async fn write_list(connection: &mut impl Ask, known: Option<&Known>, crl: &Crl) -> Result<i64, StoreError> {
+    let (this_update, next_update) = (time(crl.this_update), crl.next_update.and_then(time));
+    let query = match known {
+        Some(known) => sql(
+            "UPDATE crls SET number = ?2, this_update = coalesce(?3, this_update), next_update = ?4, imported_at = ?5
+             WHERE id = ?1",
+        )
+        .bind(known.id),
+        None => {
+            sql("INSERT INTO crls (issuer, number, this_update, next_update, imported_at) VALUES (?1, ?2, ?3, ?4, ?5)")
+                .bind(name(crl))
+        }
+    };
+    let now = time(jiff::Timestamp::now().as_second());
+    connection.execute(query.bind(&crl.number).bind(this_update).bind(next_update).bind(now)).await?;
+    if let Some(known) = known {
+        return Ok(known.id);
+    }
+    let (id,) = connection.one(sql("SELECT id FROM crls WHERE issuer = ?").bind(name(crl))).await?;
+    Ok(id)
 }
 
 /// What a list says of a certificate, as rows have it.
-type Row<'a> = (&'a str, i64, Option<&'a str>);
+type Row<'a> = (&'a str, Option<String>, Option<&'a str>);
 
 /// What has to be written for the rows to say what the list says.
 #[derive(Default)]
@@ -165,9 +186,9 @@ struct Differences<'a> {
 }
 
 impl<'a> Differences<'a> {
-    async fn find(tx: &mut Transaction<'_, Sqlite>, id: i64, crl: &'a Crl) -> Result<Self, StoreError> {
-        let query = sqlx::query_as("SELECT serial, reason FROM revoked_certificates WHERE crl_id = ?").bind(id);
-        let rows: Vec<(String, Option<String>)> = query.fetch_all(&mut **tx).await?;
+    async fn find(connection: &mut impl Ask, id: i64, crl: &'a Crl) -> Result<Self, StoreError> {
+        let query = sql("SELECT serial, reason FROM revoked_certificates WHERE crl_id = ?").bind(id);
+        let rows: Vec<(String, Option<String>)> = connection.all(query).await?;
         let mut rows: HashMap<String, Option<String>> = rows.into_iter().collect();
         let mut seen = HashSet::with_capacity(crl.entries.len());
         let mut found = Self::default();
@@ -182,8 +203,8 @@ impl<'a> Differences<'a> {
                 (Some(_), true) => found.removed.push(serial.clone()),
                 (None, true) => {}
                 (Some(row), false) if row.as_deref() == *reason => {}
-                (Some(_), false) => found.altered.push((serial, *revoked_at, *reason)),
-                (None, false) => found.added.push((serial, *revoked_at, *reason)),
+                (Some(_), false) => found.altered.push((serial, time(*revoked_at), *reason)),
+                (None, false) => found.added.push((serial, time(*revoked_at), *reason)),
             }
         }
         if crl.base.is_none() {
@@ -194,7 +215,7 @@ impl<'a> Differences<'a> {
 
     async fn write(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut impl Ask,
         id: i64,
         issuer: &str,
         progress: &mut dyn FnMut(usize, usize),
@@ -205,25 +226,37 @@ impl<'a> Differences<'a> {
             done += rows;
             progress(done, all);
         };
-        let insert = "INSERT INTO revoked_certificates (issuer, serial, revoked_at, reason, crl_id)
-                      SELECT ?1, value ->> 0, strftime('%Y-%m-%dT%H:%M:%SZ', value ->> 1, 'unixepoch'), value ->> 2, ?2
-                      FROM json_each(?3) WHERE true ON CONFLICT DO NOTHING";
+        let input = connection.dialect().input("?3");
+        let insert = format!(
+            "INSERT INTO revoked_certificates (issuer, serial, revoked_at, reason, crl_id)
+             SELECT ?1, a, b, c, ?2 FROM {input}"
+        );
         for rows in self.added.chunks(BATCH) {
-            sqlx::query(insert).bind(issuer).bind(id).bind(json(rows)).execute(&mut *connection).await?;
+            connection.execute(sql(insert.clone()).bind(issuer).bind(id).bind(json(rows))).await?;
             tell(rows.len());
         }
         // The plus keeps SQLite from going through the whole list to find one certificate of it.
-        let update = "UPDATE revoked_certificates
-                      SET revoked_at = strftime('%Y-%m-%dT%H:%M:%SZ', value ->> 1, 'unixepoch'), reason = value ->> 2
-                      FROM json_each(?3) WHERE issuer = ?1 AND serial = value ->> 0 AND +crl_id = ?2";
+        let same = "issuer = ?1 AND serial = a AND +crl_id = ?2";
+        let update = match connection.dialect() {
+            Dialect::Sqlite | Dialect::Postgres => {
+                format!("UPDATE revoked_certificates SET revoked_at = b, reason = c FROM {input} WHERE {same}")
+            }
+            Dialect::Mysql => {
+                format!(
+                    "UPDATE revoked_certificates JOIN {input} ON serial = a SET revoked_at = b, reason = c WHERE {same}"
+                )
+            }
+        };
         for rows in self.altered.chunks(BATCH) {
-            sqlx::query(update).bind(issuer).bind(id).bind(json(rows)).execute(&mut *connection).await?;
+            connection.execute(sql(update.clone()).bind(issuer).bind(id).bind(json(rows))).await?;
             tell(rows.len());
         }
-        let delete = "DELETE FROM revoked_certificates
-                      WHERE issuer = ?1 AND serial IN (SELECT value FROM json_each(?3)) AND +crl_id = ?2";
+        let delete = format!(
+            "DELETE FROM revoked_certificates WHERE issuer = ?1 AND serial IN (SELECT a FROM {input}) AND +crl_id = ?2"
+        );
         for serials in self.removed.chunks(BATCH) {
-            sqlx::query(delete).bind(issuer).bind(id).bind(json(serials)).execute(&mut *connection).await?;
+            let rows: Vec<[&String; 1]> = serials.iter().map(|serial| [serial]).collect();
+            connection.execute(sql(delete.clone()).bind(issuer).bind(id).bind(json(&rows))).await?;
             tell(serials.len());
         }
         Ok(())
@@ -235,9 +268,6 @@ fn json(rows: &[impl serde::Serialize]) -> String {
     serde_json::to_string(rows).unwrap_or_default()
 }
 
-async fn record(connection: &mut SqliteConnection, id: i64) -> Result<ImportedCrl, StoreError> {
-    let query = "SELECT issuer, number, this_update, next_update, imported_at,
-                        (SELECT count(*) FROM revoked_certificates WHERE crl_id = crls.id) AS revoked
-                 FROM crls WHERE id = ?";
-    Ok(sqlx::query_as(query).bind(id).fetch_one(connection).await?)
+async fn record(connection: &mut impl Ask, id: i64) -> Result<ImportedCrl, StoreError> {
+    Ok(connection.one(sql(format!("{SELECT} WHERE id = ?")).bind(id)).await?)
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::SqliteConnection;
-
+use super::connection::{Ask, sql};
 use super::credential::{Credential, NewCredential};
-use super::{Noun, Store, StoreError, credential, role, sqlite};
+use super::{Noun, Store, StoreError, credential, read, role};
 use crate::policy::snapshot::Snapshot;
 
 /// What may become of a device.
@@ -107,13 +106,10 @@ impl Store {
             }
             return Err(StoreError::AlreadyExists { noun: Noun::Device, name: new.name.clone() });
         }
-        let id = sqlx::query("INSERT INTO devices (name, client_id, attributes) VALUES (?, ?, ?)")
-            .bind(&new.name)
-            .bind(&new.client_id)
-            .bind(to_json(&new.attributes))
-            .execute(&mut *tx)
-            .await?
-            .last_insert_rowid();
+        let attributes = tx.dialect().json("?");
+        let query = sql(format!("INSERT INTO devices (name, client_id, attributes) VALUES (?, ?, {attributes})"));
+        tx.execute(query.bind(&new.name).bind(&new.client_id).bind(to_json(&new.attributes))).await?;
+        let id = require(&mut tx, &new.name).await?;
         for credential in &new.credentials {
             credential::insert(&mut tx, id, credential).await?;
         }
@@ -128,16 +124,16 @@ impl Store {
 
     /// A device with its credentials and roles.
     pub async fn device(&mut self, name: &str) -> Result<DeviceRecord, StoreError> {
-        record(&mut *self.begin_read().await?, name).await
+        record(&mut self.begin_read().await?, name).await
     }
 
     /// The policy as far as it concerns one device: its row, its credentials and its roles.
     pub async fn policy_of(&mut self, name: &str) -> Result<Snapshot, StoreError> {
         let mut tx = self.begin_read().await?;
         let id = require(&mut tx, name).await?;
-        let devices = sqlite::devices(&mut tx, Some(&[id])).await?;
+        let devices = read::devices(&mut tx, Some(&[id])).await?;
         let granted: Vec<_> = devices.iter().flat_map(|device| device.roles.iter().copied()).collect();
-        let roles = sqlite::roles(&mut tx, Some(&granted)).await?;
+        let roles = read::roles(&mut tx, Some(&granted)).await?;
         Ok(Snapshot::default().next(
             0,
             devices.into_iter().map(|device| (device.id, Some(device))),
@@ -151,25 +147,21 @@ impl Store {
         if let Some(name) = &filter.role {
             role::require(&mut tx, name).await?;
         }
-        let devices = sqlx::query_as(
-            "SELECT name, status, updated_at,
-                    coalesce((SELECT group_concat(kind, ', ') FROM
-                              (SELECT kind FROM credentials WHERE device_id = devices.id AND status = 'active'
-                               ORDER BY kind)), '') AS credentials,
-                    coalesce((SELECT group_concat(name, ', ') FROM
-                              (SELECT roles.name AS name FROM device_roles JOIN roles ON roles.id = role_id
-                               WHERE device_id = devices.id ORDER BY roles.name)), '') AS roles
+        let dialect = tx.dialect();
+        let credentials = dialect.joined("kind", "credentials WHERE device_id = devices.id AND status = 'active'");
+        let of_roles = "device_roles JOIN roles ON roles.id = role_id";
+        let roles = dialect.joined("roles.name", &format!("{of_roles} WHERE device_id = devices.id"));
+        let like = dialect.like("?2");
+        let query = sql(format!(
+            "SELECT name, status, updated_at, {credentials} AS credentials, {roles} AS roles
              FROM devices
-             WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR name GLOB ?2)
-               AND (?3 IS NULL OR id IN (SELECT device_id FROM device_roles JOIN roles ON roles.id = role_id
-                                         WHERE roles.name = ?3))
-             ORDER BY name",
-        )
-        .bind(filter.status.map(Status::as_str))
-        .bind(&filter.name)
-        .bind(&filter.role)
-        .fetch_all(&mut *tx)
-        .await?;
+             WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR {like})
+               AND (?3 IS NULL OR id IN (SELECT device_id FROM {of_roles} WHERE roles.name = ?3))
+             ORDER BY name"
+        ));
+        let pattern = filter.name.as_deref().map(|glob| dialect.pattern(glob));
+        let query = query.bind(filter.status.map(Status::as_str)).bind(pattern).bind(&filter.role);
+        let devices = tx.all(query).await?;
         Ok(devices)
     }
 
@@ -178,8 +170,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let id = require(&mut tx, name).await?;
         if let Some(client_id) = &change.client_id {
-            let query = sqlx::query("UPDATE devices SET client_id = ? WHERE id = ?");
-            query.bind(client_id).bind(id).execute(&mut *tx).await?;
+            tx.execute(sql("UPDATE devices SET client_id = ? WHERE id = ?").bind(client_id).bind(id)).await?;
         }
         let removed = change.attributes_removed.iter().map(|attribute| (attribute, None));
         let changed = change.attributes.iter().map(|(attribute, value)| (attribute, Some(value)));
@@ -187,12 +178,12 @@ impl Store {
         let patch: serde_json::Map<_, _> =
             removed.chain(changed).map(|(name, value)| (name.clone(), serde_json::json!(value))).collect();
         if !patch.is_empty() {
-            let query = sqlx::query("UPDATE devices SET attributes = json_patch(attributes, ?) WHERE id = ?");
-            query.bind(serde_json::Value::Object(patch).to_string()).bind(id).execute(&mut *tx).await?;
+            let patched = tx.dialect().patched_attributes();
+            let query = sql(format!("UPDATE devices SET attributes = {patched} WHERE id = ?2"));
+            tx.execute(query.bind(serde_json::Value::Object(patch).to_string()).bind(id)).await?;
         }
         if let Some(new_name) = &change.name {
-            let query = sqlx::query("UPDATE devices SET name = ? WHERE id = ?");
-            query.bind(new_name).bind(id).execute(&mut *tx).await?;
+            tx.execute(sql("UPDATE devices SET name = ? WHERE id = ?").bind(new_name).bind(id)).await?;
         }
         let record = record(&mut tx, change.name.as_deref().unwrap_or(name)).await?;
         tx.commit().await?;
@@ -203,11 +194,10 @@ impl Store {
     pub async fn set_status(&mut self, name: &str, status: Status, reason: Option<&str>) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let id = require(&mut tx, name).await?;
-        let query = sqlx::query("UPDATE devices SET status = ?1, status_reason = ?2 WHERE id = ?3 AND status <> ?1");
-        let changed = query.bind(status.as_str()).bind(reason).bind(id).execute(&mut *tx).await?.rows_affected() > 0;
+        let query = sql("UPDATE devices SET status = ?1, status_reason = ?2 WHERE id = ?3 AND status <> ?1");
+        let changed = tx.execute(query.bind(status.as_str()).bind(reason).bind(id)).await? > 0;
         if !changed && reason.is_some() {
-            let query = sqlx::query("UPDATE devices SET status_reason = ? WHERE id = ?");
-            query.bind(reason).bind(id).execute(&mut *tx).await?;
+            tx.execute(sql("UPDATE devices SET status_reason = ? WHERE id = ?").bind(reason).bind(id)).await?;
         }
         tx.commit().await?;
         Ok(changed)
@@ -217,41 +207,45 @@ impl Store {
     pub async fn remove_device(&mut self, name: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let id = require(&mut tx, name).await?;
-        sqlx::query("DELETE FROM devices WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        tx.execute(sql("DELETE FROM devices WHERE id = ?").bind(id)).await?;
         Ok(tx.commit().await?)
     }
 }
 
-async fn record(connection: &mut SqliteConnection, name: &str) -> Result<DeviceRecord, StoreError> {
+async fn record(connection: &mut impl Ask, name: &str) -> Result<DeviceRecord, StoreError> {
     let id = require(connection, name).await?;
-    let device = sqlx::query_as("SELECT * FROM devices WHERE id = ?").bind(id).fetch_one(&mut *connection).await?;
-    let roles = sqlx::query_scalar(
-        "SELECT roles.name FROM device_roles JOIN roles ON roles.id = role_id WHERE device_id = ? ORDER BY roles.name",
-    )
-    .bind(id)
-    .fetch_all(&mut *connection)
-    .await?;
+    let attributes = connection.dialect().attributes();
+    let query = format!(
+        "SELECT id, name, status, status_reason, client_id, {attributes}, created_at, updated_at
+         FROM devices WHERE id = ?"
+    );
+    let device = connection.one(sql(query).bind(id)).await?;
+    let query =
+        "SELECT roles.name FROM device_roles JOIN roles ON roles.id = role_id WHERE device_id = ? ORDER BY roles.name";
+    let roles: Vec<(String,)> = connection.all(sql(query).bind(id)).await?;
+    let roles = roles.into_iter().map(|(name,)| name).collect();
     Ok(DeviceRecord { device, credentials: credential::of_device(connection, id).await?, roles })
 }
 
-async fn id(connection: &mut SqliteConnection, name: &str) -> Result<Option<i64>, StoreError> {
-    Ok(sqlx::query_scalar("SELECT id FROM devices WHERE name = ?").bind(name).fetch_optional(connection).await?)
+async fn id(connection: &mut impl Ask, name: &str) -> Result<Option<i64>, StoreError> {
+    let found: Option<(i64,)> = connection.optional(sql("SELECT id FROM devices WHERE name = ?").bind(name)).await?;
+    Ok(found.map(|(id,)| id))
 }
 
 /// The id of this device, or an error that names the most similar one.
-pub(super) async fn require(connection: &mut SqliteConnection, name: &str) -> Result<i64, StoreError> {
+pub(super) async fn require(connection: &mut impl Ask, name: &str) -> Result<i64, StoreError> {
     if let Some(id) = id(connection, name).await? {
         return Ok(id);
     }
     // Enough for a guess, and no long wait in a large fleet.
     let query = "SELECT name FROM devices ORDER BY abs(length(name) - length(?)) LIMIT 20000";
-    let names: Vec<String> = sqlx::query_scalar(query).bind(name).fetch_all(connection).await?;
+    let names: Vec<(String,)> = connection.all(sql(query).bind(name)).await?;
     Err(StoreError::NotFound { noun: Noun::Device, name: name.to_owned(), nearest: nearest(name, names) })
 }
 
 /// The most similar of these names, if one is similar at all.
-pub(super) fn nearest(name: &str, names: Vec<String>) -> Option<String> {
-    let distance = |known: String| (strsim::damerau_levenshtein(name, &known), known);
+pub(super) fn nearest(name: &str, names: Vec<(String,)>) -> Option<String> {
+    let distance = |(known,): (String,)| (strsim::damerau_levenshtein(name, &known), known);
     let (distance, nearest) = names.into_iter().map(distance).min()?;
     (distance * 3 <= nearest.chars().count()).then_some(nearest)
 }

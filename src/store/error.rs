@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::PgDatabaseError;
 use thiserror::Error;
 
 /// What a verb is about.
@@ -59,8 +62,20 @@ pub enum StoreError {
     #[error("another file was put in the place of the database `{path}`")]
     Replaced { path: PathBuf },
     /// What follows, and where.
-    #[error("`{path}`: {cause}")]
-    At { path: PathBuf, cause: Box<StoreError> },
+    #[error("`{database}`: {cause}")]
+    At { database: String, cause: Box<StoreError> },
+
+    // The server.
+    #[error("the address cannot be understood")]
+    Address,
+    #[error("the database server cannot be reached: {0}")]
+    Unreachable(sqlx::Error),
+    #[error("the database server does not answer")]
+    Silent,
+    #[error("a notification that was sent did not come back")]
+    Deaf,
+    #[error("the database server refuses: {0}")]
+    Forbidden(String),
 
     // The schema.
     #[error("the database has no schema yet; run `warden init`")]
@@ -111,8 +126,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn at(path: &Path, cause: Self) -> Self {
-        Self::At { path: path.into(), cause: Box::new(cause) }
+    pub(super) fn at(database: &impl fmt::Display, cause: Self) -> Self {
+        Self::At { database: database.to_string(), cause: Box::new(cause) }
     }
 
     pub(super) fn not_found(noun: Noun, name: &str) -> Self {
@@ -134,22 +149,130 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let sqlx::Error::Database(cause) = &error else { return Self::Database(error) };
-        let code: Option<u32> = cause.code().and_then(|code| code.parse().ok());
-        // The low byte is the primary result code (sqlite.org/rescode.html).
-        match code.map(|code| code & 0xff) {
-            Some(5 | 6) => Self::Busy,
-            Some(8) => Self::ReadOnly,
-            Some(11 | 26) => Self::Damaged,
-            Some(13) => Self::Full,
-            Some(14) => Self::CannotOpen,
-            Some(19) => constraint(cause.message()),
+        match &error {
+            sqlx::Error::Database(cause) => {
+                let known = if let Some(cause) = cause.try_downcast_ref::<PgDatabaseError>() {
+                    of_postgres(cause)
+                } else if let Some(cause) = cause.try_downcast_ref::<MySqlDatabaseError>() {
+                    of_mysql(cause)
+                } else {
+                    of_sqlite(&**cause)
+                };
+                known.unwrap_or(Self::Database(error))
+            }
+            sqlx::Error::Io(cause) if cause.kind() == io::ErrorKind::TimedOut => Self::Silent,
+            sqlx::Error::PoolTimedOut => Self::Silent,
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Unreachable(error),
             _ => Self::Database(error),
         }
     }
 }
 
-/// What a constraint of the schema means.
+fn of_sqlite(cause: &dyn DatabaseError) -> Option<StoreError> {
+    let code: u32 = cause.code()?.parse().ok()?;
+    // The low byte is the primary result code (sqlite.org/rescode.html).
+    Some(match code & 0xff {
+        5 | 6 => StoreError::Busy,
+        8 => StoreError::ReadOnly,
+        11 | 26 => StoreError::Damaged,
+        13 => StoreError::Full,
+        14 => StoreError::CannotOpen,
+        19 => constraint(cause.message()),
+        _ => return None,
+    })
+}
+
+/// By the codes of PostgreSQL's manual, appendix A.
+fn of_postgres(cause: &PgDatabaseError) -> Option<StoreError> {
+    let message = || cause.message().to_owned();
+    let named =
+        |else_words: &dyn Fn() -> StoreError| cause.constraint().and_then(of_constraint).unwrap_or_else(else_words);
+    Some(match cause.code() {
+        "23505" | "23503" => named(&|| StoreError::Conflict(message())),
+        "23514" | "23502" => named(&|| StoreError::Refused(message())),
+        // What a trigger raises is in words already.
+        "P0001" => StoreError::Conflict(message()),
+        "22021" | "22P05" => StoreError::Refused("a text cannot hold a NUL character".to_owned()),
+        // Texts that are too long for a column or an index, JSON that is none.
+        "22001" | "54000" | "22P02" => StoreError::Refused(message()),
+        "40001" | "40P01" | "55P03" => StoreError::Busy,
+        "25006" => StoreError::ReadOnly,
+        "53100" => StoreError::Full,
+        "XX001" | "XX002" => StoreError::Damaged,
+        "28000" | "28P01" | "3D000" | "42501" | "53300" => StoreError::Forbidden(message()),
+        _ => return None,
+    })
+}
+
+/// By MariaDB's numbers, and MySQL's.
+fn of_mysql(cause: &MySqlDatabaseError) -> Option<StoreError> {
+    let message = || cause.message().to_owned();
+    let named = |else_words: &dyn Fn() -> StoreError| {
+        // The name of the constraint stands in quotes, behind that of its table in some versions.
+        let words = cause.message().split(['`', '\'']).map(|word| word.rsplit('.').next().unwrap_or(word));
+        words.rev().find_map(of_constraint).unwrap_or_else(else_words)
+    };
+    Some(match cause.number() {
+        1062 | 1216 | 1217 | 1451 | 1452 => named(&|| StoreError::Conflict(message())),
+        3819 | 4025 | 1048 => named(&|| StoreError::Refused(message())),
+        // What a trigger raises is in words already.
+        1644 => StoreError::Conflict(message()),
+        1264 | 1366 => StoreError::Refused(message()),
+        1406 => match cause.message().split('\'').nth(1) {
+            Some("name") => of_constraint("devices_name_length"),
+            Some("client_id") => of_constraint("devices_client_id"),
+            Some("serial") => of_constraint("revoked_certificates_serial"),
+            Some("not_before" | "not_after") => of_constraint("credentials_not_after"),
+            _ => None,
+        }
+        .unwrap_or_else(|| StoreError::Refused(message())),
+        1205 | 1213 => StoreError::Busy,
+        1290 | 1792 | 1836 => StoreError::ReadOnly,
+        1021 | 1114 => StoreError::Full,
+        1040 | 1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1370 | 1698 => StoreError::Forbidden(message()),
+        _ => return None,
+    })
+}
+
+/// What a constraint means that has a name, as those of PostgreSQL, MariaDB and MySQL have.
+fn of_constraint(name: &str) -> Option<StoreError> {
+    let conflict = |words: &str| Some(StoreError::Conflict(words.to_owned()));
+    match name {
+        "devices_name" => return conflict("there is already a device of this name"),
+        "roles_name" => return conflict("there is already a role of this name"),
+        "credentials_identity" => return conflict("this identity already has a credential of this kind"),
+        "credentials_secret_digest" => {
+            return conflict("this key already belongs to another credential; every credential needs its own");
+        }
+        "credentials_device" | "device_roles_device" => return conflict("no such device"),
+        "rules_role" | "device_roles_role" => return conflict("no such role"),
+        "revoked_certificates_crl" => return conflict("no such revocation list"),
+        _ => {}
+    }
+    let words = match name {
+        "devices_name_characters" => "a device name cannot hold `+`, `#`, `/` or control characters",
+        "devices_name_length" | "roles_name_length" => "a name has 1 to 255 characters",
+        "devices_client_id" | "roles_client_id" => "a client id pattern has 1 to 1024 characters",
+        "devices_attributes" => "attributes are a JSON object",
+        "credentials_fingerprint" => "a fingerprint is written in 64 lower-case hexadecimal digits",
+        "credentials_serial" => "a serial number is written in lower-case hexadecimal digits, without leading zeros",
+        "credentials_identity_length" => "an identity has 1 to 65535 characters",
+        "credentials_identity_characters" => "an identity cannot hold a NUL character",
+        "credentials_issuer_kind" => "only a certificate has an issuer",
+        "credentials_issuer_form" => "an issuer is known by the 64 lower-case hexadecimal digits of its key's SHA-256",
+        "credentials_not_before" | "credentials_not_after" => "a time is written like `2026-01-31T12:00:00Z`",
+        "revoked_certificates_issuer" => "an issuer's name has 1 to 4096 characters",
+        "revoked_certificates_serial" => "a serial number has 1 to 128 hexadecimal digits",
+        "rules_topic_length" | "rules_topic_filter" | "rules_topic_characters" => {
+            "the topic is not a topic filter (MQTT 5, section 4.7)"
+        }
+        "rules_max_qos" | "rules_max_qos_allows" => "a highest QoS is 0, 1 or 2, and only an allow rule has one",
+        _ => return None,
+    };
+    Some(StoreError::Refused(words.to_owned()))
+}
+
+/// What a constraint of an SQLite database means.
 fn constraint(message: &str) -> StoreError {
     let of_unique = [
         ("devices.name", "there is already a device of this name"),

@@ -3,6 +3,13 @@
 //! Whoever follows a feed applies a delta to what it has, and starts afresh when it is given everything: after a start,
 //! after the database was away for longer than its change log reaches, and after another one was put in its place.
 
+use std::time::Duration;
+
+use super::mysql::MysqlFeed;
+use super::postgres::PostgresFeed;
+use super::sqlite::SqliteFeed;
+use super::{OpenMode, StoreError, file, read};
+use crate::database::Database;
 use crate::policy::certificate::CertificateId;
 use crate::policy::device::{Device, DeviceId, RoleId};
 use crate::policy::role::Role;
@@ -40,4 +47,68 @@ pub struct Everything {
     pub certificates: Vec<(i64, CertificateId)>,
     /// Rows that name no certificate, and why. They revoke nothing.
     pub unreadable_certificates: Vec<(i64, Box<str>)>,
+}
+
+/// Follows one database.
+///
+/// It is only ever read, whatever it is: the log of its changes is kept, and kept small, by its own triggers.
+#[derive(Debug)]
+pub struct Feed(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Sqlite(SqliteFeed),
+    Postgres(PostgresFeed),
+    Mysql(MysqlFeed),
+}
+
+impl Feed {
+    /// Opens the database, which must have the schema that this release knows.
+    pub async fn open(database: &Database) -> Result<Self, StoreError> {
+        if let Database::Sqlite(path) = database {
+            file::check(path, OpenMode::Write)?;
+            file::check_content(path)?;
+        }
+        Self::open_again(database).await
+    }
+
+    /// As [`Self::open`], in a process in which connections to the same file may still be open.
+    pub async fn open_again(database: &Database) -> Result<Self, StoreError> {
+        let at = |cause| StoreError::at(database, cause);
+        Ok(Self(match database {
+            Database::Sqlite(path) => Kind::Sqlite(SqliteFeed::open(path).await?),
+            Database::Postgres(address) => Kind::Postgres(PostgresFeed::open(address).await.map_err(at)?),
+            Database::Mysql(address) => Kind::Mysql(MysqlFeed::open(address).await.map_err(at)?),
+        }))
+    }
+
+    /// Which key the secrets of this database are sealed with, if it says so.
+    pub async fn key_id(&mut self) -> Result<Option<String>, StoreError> {
+        let connection = match &mut self.0 {
+            Kind::Sqlite(feed) => &mut feed.connection,
+            Kind::Postgres(feed) => &mut feed.connection,
+            Kind::Mysql(feed) => &mut feed.connection,
+        };
+        Ok(read::key_id(connection).await?)
+    }
+
+    /// What is new since the last call; everything at the first.
+    ///
+    /// Whatever was committed before this call is part of the answer or of an earlier one.
+    pub async fn update(&mut self) -> Result<Update, StoreError> {
+        match &mut self.0 {
+            Kind::Sqlite(feed) => feed.update().await,
+            Kind::Postgres(feed) => feed.update().await,
+            Kind::Mysql(feed) => feed.update().await,
+        }
+    }
+
+    /// Returns when it is time to ask again: after `poll_interval`, or when the database says that something was
+    /// committed. While it says so by itself, it is asked less often.
+    pub async fn wait(&self, poll_interval: Duration) {
+        match &self.0 {
+            Kind::Postgres(feed) => feed.wait(poll_interval).await,
+            Kind::Sqlite(_) | Kind::Mysql(_) => tokio::time::sleep(poll_interval).await,
+        }
+    }
 }

@@ -6,27 +6,36 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
-use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteJournalMode;
 
 pub mod certificate;
+mod connection;
 pub mod credential;
 pub mod crl;
 pub mod device;
 mod error;
 pub mod feed;
 mod file;
+mod grants;
+mod mysql;
+mod postgres;
+mod read;
 pub mod role;
 mod rows;
 pub mod rule;
 pub mod schema;
 pub mod sqlite;
 pub mod status;
+mod unseen;
 
+use connection::{Connection, Inner, Purpose, Transaction};
 pub use error::{Noun, StoreError};
 pub use schema::SchemaState;
+
+use crate::database::Database;
 
 /// What the database is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +49,8 @@ pub enum OpenMode {
 /// What [`Store::create`] found and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Created {
-    /// Whether there was no file before.
-    pub new_file: bool,
+    /// Whether there was nothing before: no file, or no schema on the server.
+    pub new: bool,
     /// What the schema was before.
     pub before: SchemaState,
 }
@@ -49,40 +58,42 @@ pub struct Created {
 /// The database, open, with a schema of this version.
 #[derive(Debug)]
 pub struct Store {
-    connection: SqliteConnection,
-    path: PathBuf,
-}
-
-/// How every connection to the database is made.
-pub fn connect_options(path: &Path, read_only_use: bool) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(read_only_use)
-        .create_if_missing(false)
-        .foreign_keys(true)
-        .busy_timeout(std::time::Duration::from_secs(5))
-        // Identities and sealed secrets are among what statements carry.
-        .disable_statement_logging()
+    connection: Connection,
+    mode: OpenMode,
 }
 
 impl Store {
     /// Opens a database that `warden init` has made and that has the schema of this version.
-    pub async fn open(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
-        file::check(path, mode)?;
-        file::check_content(path)?;
-        Ok(Self { connection: connect(path, mode).await?, path: path.into() })
+    pub async fn open(database: &Database, mode: OpenMode) -> Result<Self, StoreError> {
+        let connection = match database {
+            Database::Sqlite(path) => {
+                file::check(path, mode)?;
+                file::check_content(path)?;
+                sqlite::connect(path, mode).await?
+            }
+            Database::Postgres(address) => with_schema(postgres::connect(address).await, database).await?,
+            Database::Mysql(address) => with_schema(mysql::connect(address).await, database).await?,
+        };
+        Ok(Self { connection, mode })
     }
 
     /// Makes the database where it is missing, and brings its schema up to this version. Mode and owner of an existing
-    /// file stay as they are.
-    pub async fn create(path: &Path, owner: Option<(u32, u32)>) -> Result<(Self, Created), StoreError> {
-        let at = |cause| StoreError::at(path, cause);
-        let new_file = create_file(path, owner)?;
-        file::check(path, OpenMode::Write)?;
-        file::check_content(path)?;
-        // The files that SQLite puts beside the database take over its mode and owner, so those are set before.
-        let options = connect_options(path, false).journal_mode(SqliteJournalMode::Wal);
-        let mut connection = options.connect().await.map_err(|error| at(error.into()))?;
+    /// file stay as they are; a server must have the database, if an empty one.
+    pub async fn create(database: &Database, owner: Option<(u32, u32)>) -> Result<(Self, Created), StoreError> {
+        let at = |cause| StoreError::at(database, cause);
+        let (mut connection, new_file) = match database {
+            Database::Sqlite(path) => {
+                let new_file = create_file(path, owner)?;
+                file::check(path, OpenMode::Write)?;
+                file::check_content(path)?;
+                // The files that SQLite puts beside the database take over its mode and owner, so those are set before.
+                let options = sqlite::connect_options(path, false).journal_mode(SqliteJournalMode::Wal);
+                let connection = options.connect().await.map_err(|error| at(error.into()))?;
+                (Connection::new(Inner::Sqlite(connection)), new_file)
+            }
+            Database::Postgres(address) => (postgres::connect(address).await.map_err(at)?, false),
+            Database::Mysql(address) => (mysql::connect(address).await.map_err(at)?, false),
+        };
         let before = schema::state(&mut connection).await.map_err(at)?;
         match before {
             SchemaState::Missing if schema::has_tables(&mut connection).await.map_err(at)? => {
@@ -93,46 +104,40 @@ impl Store {
                 before.current().map_err(at)?;
             }
         }
-        Ok((Self { connection, path: path.into() }, Created { new_file, before }))
+        let new = new_file || (database.path().is_none() && before == SchemaState::Missing);
+        Ok((Self { connection, mode: OpenMode::Write }, Created { new, before }))
     }
 
-    /// Where the database is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Closes the database; the last to do so also tidies up the files beside it.
+    /// Closes the database; the last to close a file also tidies up those beside it.
     pub async fn close(self) -> Result<(), StoreError> {
         Ok(self.connection.close().await?)
     }
 
-    /// A transaction that may write. It takes its lock at once, so that it cannot fail for it half way.
-    async fn begin(&mut self) -> Result<Transaction<'_, Sqlite>, StoreError> {
-        Ok(self.connection.begin_with("BEGIN IMMEDIATE").await?)
+    /// A transaction that may write.
+    async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        if self.mode == OpenMode::Read {
+            return Err(StoreError::ReadOnly);
+        }
+        Ok(self.connection.begin(Purpose::Write).await?)
     }
 
     /// A transaction that only reads, all of it from the same moment.
-    async fn begin_read(&mut self) -> Result<Transaction<'_, Sqlite>, StoreError> {
-        Ok(self.connection.begin().await?)
+    async fn begin_read(&mut self) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.connection.begin(Purpose::Read).await?)
     }
 }
 
-/// A connection to a database that has the schema of this version.
-async fn connect(path: &Path, mode: OpenMode) -> Result<SqliteConnection, StoreError> {
-    let connected = async {
-        let mut connection = connect_options(path, mode == OpenMode::Read).connect().await?;
-        let state = schema::state(&mut connection).await?;
-        Ok((connection, state))
+/// The connection, if the database behind it has the schema of this version.
+async fn with_schema(
+    connection: Result<Connection, StoreError>,
+    database: &Database,
+) -> Result<Connection, StoreError> {
+    let checked = async {
+        let mut connection = connection?;
+        schema::state(&mut connection).await?.current()?;
+        Ok(connection)
     };
-    match connected.await {
-        Ok((connection, state)) => state.current().map(|_| connection).map_err(|cause| StoreError::at(path, cause)),
-        // Even a reader writes, into a file beside the database, where nobody else has it open.
-        Err(StoreError::CannotOpen) => {
-            file::check(path, OpenMode::Write)?;
-            Err(StoreError::at(path, StoreError::CannotOpen))
-        }
-        Err(cause) => Err(StoreError::at(path, cause)),
-    }
+    checked.await.map_err(|cause| StoreError::at(database, cause))
 }
 
 /// Makes an empty file, which is an empty database, unless there is one. Says whether it did.

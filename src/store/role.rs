@@ -1,7 +1,6 @@
 //! Roles: added, listed, removed, granted, withdrawn.
 
-use sqlx::SqliteConnection;
-
+use super::connection::{Ask, sql};
 use super::rule::{self, Rule};
 use super::{Noun, Store, StoreError, device};
 
@@ -24,6 +23,11 @@ pub struct RoleRecord {
     pub rules: Vec<Rule>,
 }
 
+const SELECT: &str = "\
+    SELECT id, name, client_id, (SELECT count(*) FROM rules WHERE role_id = roles.id) AS rules, \
+           (SELECT count(*) FROM device_roles WHERE role_id = roles.id) AS devices \
+    FROM roles";
+
 impl Store {
     /// Adds a role without rules. `false` beside it if there was one of this name, which is kept where that is asked
     /// for and otherwise an error.
@@ -40,8 +44,7 @@ impl Store {
             }
             return Err(StoreError::AlreadyExists { noun: Noun::Role, name: name.to_owned() });
         }
-        let query = sqlx::query("INSERT INTO roles (name, client_id) VALUES (?, ?)");
-        query.bind(name).bind(client_id).execute(&mut *tx).await?;
+        tx.execute(sql("INSERT INTO roles (name, client_id) VALUES (?, ?)").bind(name).bind(client_id)).await?;
         let added = record(&mut tx, name).await?;
         tx.commit().await?;
         Ok((added, true))
@@ -49,23 +52,19 @@ impl Store {
 
     /// A role with its rules.
     pub async fn role(&mut self, name: &str) -> Result<RoleRecord, StoreError> {
-        record(&mut *self.begin_read().await?, name).await
+        record(&mut self.begin_read().await?, name).await
     }
 
     /// All roles, in the order of their names.
     pub async fn roles(&mut self) -> Result<Vec<RoleSummary>, StoreError> {
-        let query = "SELECT id, name, client_id,
-                            (SELECT count(*) FROM rules WHERE role_id = roles.id) AS rules,
-                            (SELECT count(*) FROM device_roles WHERE role_id = roles.id) AS devices
-                     FROM roles ORDER BY name";
-        Ok(sqlx::query_as(query).fetch_all(&mut self.connection).await?)
+        Ok(self.connection.all(sql(format!("{SELECT} ORDER BY name"))).await?)
     }
 
     /// Removes a role with its rules, and takes it off every device.
     pub async fn remove_role(&mut self, name: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let id = require(&mut tx, name).await?;
-        sqlx::query("DELETE FROM roles WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        tx.execute(sql("DELETE FROM roles WHERE id = ?").bind(id)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -84,42 +83,41 @@ impl Store {
         let mut tx = self.begin().await?;
         let device_id = device::require(&mut tx, device).await?;
         let role_id = require(&mut tx, role).await?;
-        let query = sqlx::query("DELETE FROM device_roles WHERE device_id = ? AND role_id = ?");
-        let changed = query.bind(device_id).bind(role_id).execute(&mut *tx).await?.rows_affected() > 0;
+        let query = sql("DELETE FROM device_roles WHERE device_id = ? AND role_id = ?");
+        let changed = tx.execute(query.bind(device_id).bind(role_id)).await? > 0;
         tx.commit().await?;
         Ok(changed)
     }
 }
 
-async fn record(connection: &mut SqliteConnection, name: &str) -> Result<RoleRecord, StoreError> {
+async fn record(connection: &mut impl Ask, name: &str) -> Result<RoleRecord, StoreError> {
     let id = require(connection, name).await?;
-    let query = "SELECT id, name, client_id, (SELECT count(*) FROM rules WHERE role_id = roles.id) AS rules,
-                        (SELECT count(*) FROM device_roles WHERE role_id = roles.id) AS devices
-                 FROM roles WHERE id = ?";
-    let role = sqlx::query_as(query).bind(id).fetch_one(&mut *connection).await?;
+    let role = connection.one(sql(format!("{SELECT} WHERE id = ?")).bind(id)).await?;
     Ok(RoleRecord { role, rules: rule::of_role(connection, id).await? })
 }
 
 /// A device that has the role already is left alone, so that nothing is logged as a change.
-pub(super) async fn insert_grant(
-    connection: &mut SqliteConnection,
-    device_id: i64,
-    role_id: i64,
-) -> Result<bool, StoreError> {
-    let query = sqlx::query("INSERT INTO device_roles (device_id, role_id) VALUES (?, ?) ON CONFLICT DO NOTHING");
-    Ok(query.bind(device_id).bind(role_id).execute(connection).await?.rows_affected() > 0)
+pub(super) async fn insert_grant(connection: &mut impl Ask, device_id: i64, role_id: i64) -> Result<bool, StoreError> {
+    let query = sql("SELECT count(*) FROM device_roles WHERE device_id = ? AND role_id = ?");
+    if connection.one::<(i64,)>(query.bind(device_id).bind(role_id)).await? != (0,) {
+        return Ok(false);
+    }
+    let query = sql("INSERT INTO device_roles (device_id, role_id) VALUES (?, ?)");
+    connection.execute(query.bind(device_id).bind(role_id)).await?;
+    Ok(true)
 }
 
-async fn id(connection: &mut SqliteConnection, name: &str) -> Result<Option<i64>, StoreError> {
-    Ok(sqlx::query_scalar("SELECT id FROM roles WHERE name = ?").bind(name).fetch_optional(connection).await?)
+async fn id(connection: &mut impl Ask, name: &str) -> Result<Option<i64>, StoreError> {
+    let found: Option<(i64,)> = connection.optional(sql("SELECT id FROM roles WHERE name = ?").bind(name)).await?;
+    Ok(found.map(|(id,)| id))
 }
 
 /// The id of this role, or an error that names the most similar one.
-pub(super) async fn require(connection: &mut SqliteConnection, name: &str) -> Result<i64, StoreError> {
+pub(super) async fn require(connection: &mut impl Ask, name: &str) -> Result<i64, StoreError> {
     if let Some(id) = id(connection, name).await? {
         return Ok(id);
     }
-    let names = sqlx::query_scalar("SELECT name FROM roles LIMIT 20000").fetch_all(connection).await?;
+    let names: Vec<(String,)> = connection.all(sql("SELECT name FROM roles LIMIT 20000")).await?;
     let nearest = device::nearest(name, names);
     Err(StoreError::NotFound { noun: Noun::Role, name: name.to_owned(), nearest })
 }

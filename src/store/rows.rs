@@ -29,28 +29,23 @@ pub(super) struct DeviceDraft {
 
 impl DeviceDraft {
     /// From a row of `id, name, status, client_id, attributes`.
-    pub(super) fn from_row<R: Row>(row: &R) -> Result<Self, sqlx::Error>
-    where
-        Columns: Readable<R>,
-    {
+    pub(super) fn from_row(row: &dyn Columns) -> Result<Self, sqlx::Error> {
         let mut unreadable = None;
         let mut fault = |why: Fault| {
             unreadable.get_or_insert(why);
         };
         let id = row_number(row, "id")?;
-        let name = Columns::text(row, "name").and_then(required("name")).unwrap_or_else(|why| {
+        let name = row.text("name").and_then(required("name")).unwrap_or_else(|why| {
             fault(why);
             // No name can be looked up that holds a NUL, so this one is nobody's.
             format!("\0unreadable-{id}").into()
         });
-        let status = Columns::text(row, "status")
-            .and_then(required("status"))
-            .and_then(|word| status(&word))
-            .unwrap_or_else(|why| {
+        let status =
+            row.text("status").and_then(required("status")).and_then(|word| status(&word)).unwrap_or_else(|why| {
                 fault(why);
                 DeviceStatus::Revoked
             });
-        let attributes = Columns::text(row, "attributes").and_then(attributes).unwrap_or_else(|why| {
+        let attributes = row.text("attributes").and_then(attributes).unwrap_or_else(|why| {
             fault(why);
             Attributes::default()
         });
@@ -61,11 +56,8 @@ impl DeviceDraft {
         Ok(Self { id, name, status, client_id, attributes, credentials: Vec::new(), roles: Vec::new(), unreadable })
     }
 
-    /// Takes a row of `kind, identity, secret, issuer, status, not_before, not_after` (the times as seconds since 1970).
-    pub(super) fn add_credential<R: Row>(&mut self, row: &R)
-    where
-        Columns: Readable<R>,
-    {
+    /// Takes a row of `kind, identity, secret, issuer, status, not_before, not_after` (the times in RFC 3339).
+    pub(super) fn add_credential(&mut self, row: &dyn Columns) {
         match credential(row) {
             Ok(credential) => self.credentials.push(credential),
             Err(why) => {
@@ -103,21 +95,14 @@ pub(super) struct RoleDraft {
 
 impl RoleDraft {
     /// From a row of `id, name, client_id`.
-    pub(super) fn from_row<R: Row>(row: &R) -> Result<Self, sqlx::Error>
-    where
-        Columns: Readable<R>,
-    {
+    pub(super) fn from_row(row: &dyn Columns) -> Result<Self, sqlx::Error> {
         let id = row_number(row, "id")?;
-        let name =
-            Columns::text(row, "name").and_then(required("name")).unwrap_or_else(|_| format!("unreadable-{id}").into());
+        let name = row.text("name").and_then(required("name")).unwrap_or_else(|_| format!("unreadable-{id}").into());
         Ok(Self { id, name, client_id: client_id(row), rules: Vec::new() })
     }
 
     /// Takes a row of `id, effect, action, topic, max_qos, retain`.
-    pub(super) fn add_rule<R: Row>(&mut self, row: &R) -> Result<(), sqlx::Error>
-    where
-        Columns: Readable<R>,
-    {
+    pub(super) fn add_rule(&mut self, row: &dyn Columns) -> Result<(), sqlx::Error> {
         let id = row_number(row, "id")?;
         self.rules.push(rule(row, id));
         Ok(())
@@ -128,17 +113,15 @@ impl RoleDraft {
     }
 }
 
-/// How a column is read from a row of a certain database; `R` is that database's row.
-pub(super) struct Columns;
-
-pub(super) trait Readable<R: Row> {
+/// A row, of whichever database.
+pub(super) trait Columns {
     /// The text in a column, or `None` for NULL; text that is not UTF-8 is a fault.
-    fn text(row: &R, column: &'static str) -> Result<Option<Box<str>>, Fault>;
+    fn text(&self, column: &'static str) -> Result<Option<Box<str>>, Fault>;
     /// The number in a column, or `None` for NULL.
-    fn number(row: &R, column: &'static str) -> Result<Option<i64>, Fault>;
+    fn number(&self, column: &'static str) -> Result<Option<i64>, Fault>;
 }
 
-impl<R, D> Readable<R> for Columns
+impl<R, D> Columns for R
 where
     R: Row<Database = D>,
     D: Database,
@@ -146,23 +129,20 @@ where
     for<'q> String: Decode<'q, D> + Type<D>,
     for<'q> i64: Decode<'q, D> + Type<D>,
 {
-    fn text(row: &R, column: &'static str) -> Result<Option<Box<str>>, Fault> {
-        row.try_get::<Option<String>, _>(column)
+    fn text(&self, column: &'static str) -> Result<Option<Box<str>>, Fault> {
+        self.try_get::<Option<String>, _>(column)
             .map(|text| text.map(Into::into))
             .map_err(|_| format!("its `{column}` is not a text").into())
     }
 
-    fn number(row: &R, column: &'static str) -> Result<Option<i64>, Fault> {
-        row.try_get::<Option<i64>, _>(column).map_err(|_| format!("its `{column}` is not a whole number").into())
+    fn number(&self, column: &'static str) -> Result<Option<i64>, Fault> {
+        self.try_get::<Option<i64>, _>(column).map_err(|_| format!("its `{column}` is not a whole number").into())
     }
 }
 
 /// The number of a row. Without it there is nothing that a fault could be pinned to.
-pub(super) fn row_number<R: Row>(row: &R, column: &'static str) -> Result<i64, sqlx::Error>
-where
-    Columns: Readable<R>,
-{
-    match Columns::number(row, column) {
+pub(super) fn row_number(row: &dyn Columns, column: &'static str) -> Result<i64, sqlx::Error> {
+    match row.number(column) {
         Ok(Some(number)) => Ok(number),
         Ok(None) => Err(sqlx::Error::Decode(format!("`{column}` is NULL").into())),
         Err(why) => Err(sqlx::Error::Decode(String::from(why).into())),
@@ -205,26 +185,20 @@ fn attributes(text: Option<Box<str>>) -> Result<Attributes, Fault> {
     Ok(usable.collect())
 }
 
-fn client_id<R: Row>(row: &R) -> ClientIdBinding
-where
-    Columns: Readable<R>,
-{
-    match Columns::text(row, "client_id") {
+fn client_id(row: &dyn Columns) -> ClientIdBinding {
+    match row.text("client_id") {
         Ok(None) => ClientIdBinding::Any,
         Ok(Some(text)) => ClientIdPattern::parse(&text).map_or(ClientIdBinding::Unreadable, ClientIdBinding::Pattern),
         Err(_) => ClientIdBinding::Unreadable,
     }
 }
 
-fn credential<R: Row>(row: &R) -> Result<Credential, Fault>
-where
-    Columns: Readable<R>,
-{
+fn credential(row: &dyn Columns) -> Result<Credential, Fault> {
     let of_credential = |why: Fault| -> Fault { format!("one of its credentials cannot be read: {why}").into() };
-    let kind = Columns::text(row, "kind").and_then(required("kind")).map_err(of_credential)?;
+    let kind = row.text("kind").and_then(required("kind")).map_err(of_credential)?;
     let kind = CredentialKind::parse(&kind)
         .ok_or_else(|| of_credential(format!("its `kind` is `{}`", kind.escape_default()).into()))?;
-    let status = Columns::text(row, "status").and_then(required("status")).map_err(of_credential)?;
+    let status = row.text("status").and_then(required("status")).map_err(of_credential)?;
     let revoked = match &*status {
         "active" => false,
         "revoked" => true,
@@ -232,12 +206,12 @@ where
     };
     Ok(Credential {
         kind,
-        identity: Columns::text(row, "identity").and_then(required("identity")).map_err(of_credential)?,
-        secret: Columns::text(row, "secret").map_err(of_credential)?,
-        issuer: Columns::text(row, "issuer").and_then(key_digest).map_err(of_credential)?,
+        identity: row.text("identity").and_then(required("identity")).map_err(of_credential)?,
+        secret: row.text("secret").map_err(of_credential)?,
+        issuer: row.text("issuer").and_then(key_digest).map_err(of_credential)?,
         revoked,
-        not_before: moment(row, "not_before", "not_before_given").map_err(of_credential)?,
-        not_after: moment(row, "not_after", "not_after_given").map_err(of_credential)?,
+        not_before: moment(row, "not_before").map_err(of_credential)?,
+        not_after: moment(row, "not_after").map_err(of_credential)?,
     })
 }
 
@@ -253,40 +227,30 @@ fn key_digest(digits: Option<Box<str>>) -> Result<Option<Box<str>>, Fault> {
 }
 
 /// A time that is written but means none must not read as "no limit".
-fn moment<R: Row>(row: &R, column: &'static str, given: &'static str) -> Result<Option<UnixSeconds>, Fault>
-where
-    Columns: Readable<R>,
-{
-    match (Columns::number(row, column)?, Columns::number(row, given)?) {
-        (None, Some(1)) => Err(format!("its `{column}` is not a time").into()),
-        (moment, _) => Ok(moment),
-    }
+fn moment(row: &dyn Columns, column: &'static str) -> Result<Option<UnixSeconds>, Fault> {
+    let Some(text) = row.text(column)? else { return Ok(None) };
+    let moment: jiff::Timestamp = text.parse().map_err(|_| format!("its `{column}` is not a time"))?;
+    Ok(Some(moment.as_second()))
 }
 
 /// From a row of `issuer, serial`: the certificate that is revoked.
-pub(super) fn revoked_certificate<R: Row>(row: &R) -> Result<CertificateId, Fault>
-where
-    Columns: Readable<R>,
-{
-    let issuer = Columns::text(row, "issuer").and_then(required("issuer"))?;
-    let serial = Columns::text(row, "serial").and_then(required("serial"))?;
+pub(super) fn revoked_certificate(row: &dyn Columns) -> Result<CertificateId, Fault> {
+    let issuer = row.text("issuer").and_then(required("issuer"))?;
+    let serial = row.text("serial").and_then(required("serial"))?;
     certificate::id(&issuer, &serial).map_err(|error| error.to_string().into())
 }
 
-fn rule<R: Row>(row: &R, id: RuleId) -> RuleRow
-where
-    Columns: Readable<R>,
-{
-    let effect = Columns::text(row, "effect").ok().flatten().and_then(|word| word.parse::<Effect>().ok());
+fn rule(row: &dyn Columns, id: RuleId) -> RuleRow {
+    let effect = row.text("effect").ok().flatten().and_then(|word| word.parse::<Effect>().ok());
     let read = || -> Result<Rule, Fault> {
-        let action = Columns::text(row, "action").and_then(required("action"))?;
-        let topic = Columns::text(row, "topic").and_then(required("topic"))?;
-        let max_qos = match Columns::number(row, "max_qos")? {
+        let action = row.text("action").and_then(required("action"))?;
+        let topic = row.text("topic").and_then(required("topic"))?;
+        let max_qos = match row.number("max_qos")? {
             None => None,
             Some(qos @ 0..=2) => u8::try_from(qos).ok(),
             Some(other) => return Err(format!("its `max_qos` is {other}").into()),
         };
-        let retain = match Columns::number(row, "retain")? {
+        let retain = match row.number("retain")? {
             None => None,
             Some(0) => Some(false),
             Some(1) => Some(true),

@@ -1,7 +1,6 @@
 //! Rules: added, listed, removed. What they mean is not known here; the schema refuses those that mean nothing.
 
-use sqlx::SqliteConnection;
-
+use super::connection::{Ask, sql};
 use super::{Noun, Store, StoreError, role};
 
 /// A rule to be added.
@@ -15,7 +14,7 @@ pub struct NewRule {
 }
 
 /// The row of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub id: i64,
     pub role: String,
@@ -25,6 +24,29 @@ pub struct Rule {
     pub max_qos: Option<i64>,
     pub retain: Option<bool>,
 }
+
+/// A rule, as the database has it.
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    role: String,
+    effect: String,
+    action: String,
+    topic: String,
+    max_qos: Option<i64>,
+    retain: Option<i64>,
+}
+
+impl From<Row> for Rule {
+    fn from(row: Row) -> Self {
+        let Row { id, role, effect, action, topic, max_qos, retain } = row;
+        Self { id, role, effect, action, topic, max_qos, retain: retain.map(|retain| retain != 0) }
+    }
+}
+
+const SELECT: &str = "\
+    SELECT rules.id, roles.name AS role, effect, action, topic, max_qos, retain \
+    FROM rules JOIN roles ON roles.id = role_id";
 
 impl Store {
     /// Adds a rule to a role. `false` beside it if the role had the very same rule already; that one is returned.
@@ -42,17 +64,10 @@ impl Store {
             return Ok((found, false));
         }
         let query = "INSERT INTO rules (role_id, effect, action, topic, max_qos, retain) VALUES (?, ?, ?, ?, ?, ?)";
-        let id = sqlx::query(query)
-            .bind(role_id)
-            .bind(&new.effect)
-            .bind(&new.action)
-            .bind(&new.topic)
-            .bind(new.max_qos)
-            .bind(new.retain)
-            .execute(&mut *tx)
-            .await?
-            .last_insert_rowid();
-        let added = by_id(&mut tx, id).await?;
+        let query = sql(query).bind(role_id).bind(&new.effect).bind(&new.action).bind(&new.topic);
+        tx.execute(query.bind(new.max_qos.map(i64::from)).bind(new.retain.map(i64::from))).await?;
+        let added = of_role(&mut tx, role_id).await?.into_iter().find(same);
+        let added = added.ok_or_else(|| StoreError::not_found(Noun::Rule, &new.topic))?;
         tx.commit().await?;
         Ok((added, true))
     }
@@ -64,29 +79,26 @@ impl Store {
             let id = role::require(&mut tx, name).await?;
             return of_role(&mut tx, id).await;
         }
-        let query = "SELECT rules.*, roles.name AS role FROM rules JOIN roles ON roles.id = role_id
-                     ORDER BY roles.name, rules.id";
-        Ok(sqlx::query_as(query).fetch_all(&mut *tx).await?)
+        let rows: Vec<Row> = tx.all(sql(format!("{SELECT} ORDER BY roles.name, rules.id"))).await?;
+        Ok(rows.into_iter().map(Rule::from).collect())
     }
 
     /// Removes a rule by its number, and says what it was.
     pub async fn remove_rule(&mut self, id: i64) -> Result<Rule, StoreError> {
         let mut tx = self.begin().await?;
         let rule = by_id(&mut tx, id).await?;
-        sqlx::query("DELETE FROM rules WHERE id = ?").bind(id).execute(&mut *tx).await?;
+        tx.execute(sql("DELETE FROM rules WHERE id = ?").bind(id)).await?;
         tx.commit().await?;
         Ok(rule)
     }
 }
 
-pub(super) async fn of_role(connection: &mut SqliteConnection, role_id: i64) -> Result<Vec<Rule>, StoreError> {
-    let query = "SELECT rules.*, roles.name AS role FROM rules JOIN roles ON roles.id = role_id
-                 WHERE role_id = ? ORDER BY rules.id";
-    Ok(sqlx::query_as(query).bind(role_id).fetch_all(connection).await?)
+pub(super) async fn of_role(connection: &mut impl Ask, role_id: i64) -> Result<Vec<Rule>, StoreError> {
+    let query = sql(format!("{SELECT} WHERE role_id = ? ORDER BY rules.id")).bind(role_id);
+    Ok(connection.all::<Row>(query).await?.into_iter().map(Rule::from).collect())
 }
 
-async fn by_id(connection: &mut SqliteConnection, id: i64) -> Result<Rule, StoreError> {
-    let query = "SELECT rules.*, roles.name AS role FROM rules JOIN roles ON roles.id = role_id WHERE rules.id = ?";
-    let rule = sqlx::query_as(query).bind(id).fetch_optional(connection).await?;
-    rule.ok_or_else(|| StoreError::not_found(Noun::Rule, &id.to_string()))
+async fn by_id(connection: &mut impl Ask, id: i64) -> Result<Rule, StoreError> {
+    let rule: Option<Row> = connection.optional(sql(format!("{SELECT} WHERE rules.id = ?")).bind(id)).await?;
+    rule.map(Rule::from).ok_or_else(|| StoreError::not_found(Noun::Rule, &id.to_string()))
 }

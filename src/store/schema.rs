@@ -1,11 +1,22 @@
 //! The schema: which one the database has, and how it gets the one of this version.
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqliteConnection;
 
 use super::StoreError;
+use super::connection::{Ask, Connection, Dialect, Inner, sql};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+static MYSQL: Migrator = sqlx::migrate!("migrations/mysql");
+
+/// The migrations of a database.
+fn migrations(dialect: Dialect) -> &'static Migrator {
+    match dialect {
+        Dialect::Sqlite => &SQLITE,
+        Dialect::Postgres => &POSTGRES,
+        Dialect::Mysql => &MYSQL,
+    }
+}
 
 /// How the schema of a database relates to the one of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,23 +47,25 @@ impl SchemaState {
 }
 
 /// Compares the schema of this database with the one of this version. Writes nothing.
-pub async fn state(connection: &mut SqliteConnection) -> Result<SchemaState, StoreError> {
-    let is_there: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations')",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if !is_there {
+pub(super) async fn state(connection: &mut impl Ask) -> Result<SchemaState, StoreError> {
+    let is_there = match connection.dialect() {
+        Dialect::Sqlite => "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
+        Dialect::Postgres => "SELECT count(*) FROM pg_class WHERE oid = to_regclass('_sqlx_migrations')",
+        Dialect::Mysql => {
+            "SELECT count(*) FROM information_schema.tables
+             WHERE table_schema = database() AND table_name = '_sqlx_migrations'"
+        }
+    };
+    if connection.one::<(i64,)>(sql(is_there)).await? == (0,) {
         return Ok(SchemaState::Missing);
     }
-    let applied: Vec<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
-            .fetch_all(connection)
-            .await?;
-    let needed = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let migrations = migrations(connection.dialect());
+    let applied = sql("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
+    let applied: Vec<(i64, Vec<u8>)> = connection.all(applied).await?;
+    let needed = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
     let Some(found) = applied.last().map(|(version, _)| *version) else { return Ok(SchemaState::Missing) };
     let altered = |(version, checksum): &&(i64, Vec<u8>)| {
-        !MIGRATIONS.iter().any(|ours| ours.version == *version && *ours.checksum == **checksum)
+        !migrations.iter().any(|ours| ours.version == *version && *ours.checksum == **checksum)
     };
     Ok(if found > needed {
         SchemaState::Newer { found, needed }
@@ -66,13 +79,30 @@ pub async fn state(connection: &mut SqliteConnection) -> Result<SchemaState, Sto
 }
 
 /// Whether anything is in the database, ours or not.
-pub(super) async fn has_tables(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
-    let query = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~' \
-                 AND name <> '_sqlx_migrations')";
-    Ok(sqlx::query_scalar(query).fetch_one(connection).await?)
+pub(super) async fn has_tables(connection: &mut Connection) -> Result<bool, StoreError> {
+    let query = match connection.dialect() {
+        Dialect::Sqlite => {
+            "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name <> '_sqlx_migrations'"
+        }
+        Dialect::Postgres => {
+            "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+             AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relname <> '_sqlx_migrations'"
+        }
+        Dialect::Mysql => {
+            "SELECT count(*) FROM information_schema.tables
+             WHERE table_schema = database() AND table_name <> '_sqlx_migrations'"
+        }
+    };
+    Ok(connection.one::<(i64,)>(sql(query)).await? != (0,))
 }
 
 /// Applies what is missing.
-pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    MIGRATIONS.run_direct(None, connection, false).await.map_err(StoreError::Migrate)
+pub(super) async fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let migrations = migrations(connection.dialect());
+    match &mut connection.inner {
+        Inner::Sqlite(it) => migrations.run_direct(None, it, false).await,
+        Inner::Postgres(it) => migrations.run_direct(None, it, false).await,
+        Inner::Mysql(it) => migrations.run_direct(None, it, false).await,
+    }
+    .map_err(StoreError::Migrate)
 }

@@ -120,7 +120,7 @@ fn answers(broker: &Broker, names: &[String], logins: &[Login]) -> Answers {
 /// The same questions, to the engine itself over the database as it is now.
 fn oracle(database: &Path, names: &[String]) -> Answers {
     let sources = Sources {
-        database: database.to_owned(),
+        database: database.into(),
         poll_interval: Duration::from_millis(20),
         demands: Demands::default(),
         lists: Lists::default(),

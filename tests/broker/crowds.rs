@@ -1,4 +1,5 @@
 use crate::harness::{crowd, on_every_broker, reloads, revocations};
+use crate::servers::Kind;
 
 const CROWD: usize = 1_000;
 const REVOKED: usize = 200;
@@ -6,7 +7,7 @@ const REVOKED: usize = 200;
 #[test]
 fn two_hundred_revocations_each_end_one_session_of_a_thousand() {
     on_every_broker(|mosquitto| {
-        let (fleet, _broker, mut crowd) = crowd(mosquitto, "certificates.conf", CROWD);
+        let (fleet, _broker, mut crowd) = crowd(mosquitto, "certificates.conf", CROWD, Kind::Sqlite);
         let times = revocations(&fleet, &mut crowd, (0..CROWD).step_by(CROWD / REVOKED));
         assert_eq!((times.len(), crowd.connected()), (REVOKED, CROWD - REVOKED));
     });
@@ -17,7 +18,7 @@ fn reloads_with_a_thousand_clients_drop_nobody() {
     on_every_broker(|mosquitto| {
         // With the second, the broker asks the plugin about each of them once more.
         for example in ["certificates.conf", "certificates-named-by-warden.conf"] {
-            let (_fleet, broker, mut crowd) = crowd(mosquitto, example, CROWD);
+            let (_fleet, broker, mut crowd) = crowd(mosquitto, example, CROWD, Kind::Sqlite);
             reloads(&broker, &mut crowd, 3);
             assert_eq!(crowd.connected(), CROWD);
             assert_eq!(broker.count_in_log("warden: refused"), 0);

@@ -14,6 +14,8 @@
 mod harness;
 /// The listeners that the plugin serves: most claims are made about every one of them.
 mod listeners;
+#[path = "../servers/mod.rs"]
+mod servers;
 
 /// A fleet of ten thousand through ten thousand changes.
 mod churn;
@@ -23,6 +25,8 @@ mod crl;
 mod crowds;
 /// Databases, key files and options that a broker cannot or can no longer use.
 mod damage;
+/// One policy on a server, for one broker or several.
+mod databases;
 /// Who is let in, and who is not: identities and client ids.
 mod entry;
 /// What a connecting client may be sure of, with either kind of freshness.

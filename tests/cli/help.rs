@@ -77,6 +77,7 @@ fn every_example_can_be_pasted() {
         "device activate",
         "device revoke",
         "status",
+        "db",
         "device set",
     ];
     let mut pasted = 0;
@@ -147,6 +148,7 @@ fn the_first_help_reads_like_this() {
       crl          Import the revocation lists of authorities, and show which there are
       role         Add, list, show and remove roles; grant them to devices and withdraw them
       rule         Add, list and remove the rules of roles
+      db           Show the rights that the plugin needs in a database on a server
       explain      Say whether a device may do something, and why
       status       Show the schema, the revision, and how much is in the database
       completions  Write what a shell needs to complete `warden`

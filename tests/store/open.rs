@@ -5,17 +5,16 @@ use std::os::unix::fs::MetadataExt;
 
 use mosquitto_warden::store::{OpenMode, SchemaState, Store, StoreError};
 
-use crate::{Fresh, run};
+use crate::{on_sqlite, run};
 
 const MODES: [OpenMode; 2] = [OpenMode::Read, OpenMode::Write];
 
 #[test]
 fn a_database_is_made_once_and_kept_afterwards() {
-    run(async {
-        let mut fresh = Fresh::new().await;
+    on_sqlite(async |mut fresh| {
         fresh.store.add_role("sensor", None, false).await.unwrap();
-        let (mut again, created) = Store::create(&fresh.path(), None).await.unwrap();
-        assert!(!created.new_file);
+        let (mut again, created) = Store::create(&fresh.path().as_path().into(), None).await.unwrap();
+        assert!(!created.new);
         assert_eq!(created.before, SchemaState::Current { version: 1 });
         assert_eq!(again.roles().await.unwrap().len(), 1);
     });
@@ -23,14 +22,13 @@ fn a_database_is_made_once_and_kept_afterwards() {
 
 #[test]
 fn a_new_database_is_for_its_owner_and_group_and_keeps_a_write_ahead_log() {
-    run(async {
-        let mut fresh = Fresh::new().await;
+    on_sqlite(async |mut fresh| {
         fresh.store.add_role("sensor", None, false).await.unwrap();
         for name in ["warden.db", "warden.db-wal", "warden.db-shm"] {
             let mode = fs::metadata(fresh.directory.path().join(name)).unwrap().mode() & 0o7777;
             assert_eq!(mode, 0o660, "{name}");
         }
-        assert_eq!(fresh.sqlite3("PRAGMA journal_mode").unwrap(), "wal");
+        assert_eq!(fresh.sql("PRAGMA journal_mode").unwrap(), "wal");
     });
 }
 
@@ -40,7 +38,7 @@ fn a_missing_database_names_the_command_that_makes_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("warden.db");
         for mode in MODES {
-            let error = Store::open(&path, mode).await.unwrap_err();
+            let error = Store::open(&path.as_path().into(), mode).await.unwrap_err();
             assert!(error.to_string().ends_with("`warden init` makes one"), "{error}");
         }
         assert!(!path.exists(), "opening must not make one");
@@ -51,7 +49,7 @@ fn a_missing_database_names_the_command_that_makes_one() {
 fn a_directory_that_is_not_there_is_named() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let error = Store::create(&directory.path().join("no/warden.db"), None).await.unwrap_err();
+        let error = Store::create(&directory.path().join("no/warden.db").as_path().into(), None).await.unwrap_err();
         assert!(matches!(error, StoreError::NoDirectory { .. }), "{error}");
     });
 }
@@ -64,46 +62,44 @@ fn what_is_not_a_database_is_refused_and_left_alone() {
         for content in ["x", "SQLite format 3", &"no database at all\n".repeat(100)] {
             fs::write(&path, content).unwrap();
             for mode in MODES {
-                let error = Store::open(&path, mode).await.unwrap_err();
+                let error = Store::open(&path.as_path().into(), mode).await.unwrap_err();
                 assert!(matches!(error, StoreError::NotADatabase { .. }), "{error}");
             }
-            assert!(matches!(Store::create(&path, None).await, Err(StoreError::NotADatabase { .. })));
+            assert!(matches!(Store::create(&path.as_path().into(), None).await, Err(StoreError::NotADatabase { .. })));
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
-        let error = Store::open(directory.path(), OpenMode::Read).await.unwrap_err();
+        let error = Store::open(&directory.path().into(), OpenMode::Read).await.unwrap_err();
         assert!(matches!(error, StoreError::NotAFile { .. }), "{error}");
     });
 }
 
 #[test]
 fn a_database_cut_off_at_any_page_is_refused() {
-    run(async {
-        let fresh = Fresh::new().await;
+    on_sqlite(async |fresh| {
         let path = fresh.path();
         fresh.store.close().await.unwrap();
         let whole = fs::read(&path).unwrap();
         for len in (100..whole.len()).step_by(4096).chain([whole.len() - 1]) {
             fs::write(&path, &whole[..len]).unwrap();
             for mode in MODES {
-                let error = Store::open(&path, mode).await.unwrap_err();
+                let error = Store::open(&path.as_path().into(), mode).await.unwrap_err();
                 assert!(matches!(error, StoreError::Truncated { .. }), "{len}: {error}");
             }
         }
         fs::write(&path, &whole).unwrap();
-        Store::open(&path, OpenMode::Write).await.unwrap();
+        Store::open(&path.as_path().into(), OpenMode::Write).await.unwrap();
     });
 }
 
 #[test]
 fn a_database_with_its_schema_overwritten_is_called_damaged() {
-    run(async {
-        let fresh = Fresh::new().await;
+    on_sqlite(async |fresh| {
         let path = fresh.path();
         fresh.store.close().await.unwrap();
         let mut bytes = fs::read(&path).unwrap();
         bytes[100..4096].fill(0xa5);
         fs::write(&path, &bytes).unwrap();
-        let error = Store::open(&path, OpenMode::Read).await.unwrap_err();
+        let error = Store::open(&path.as_path().into(), OpenMode::Read).await.unwrap_err();
         assert!(error.to_string().ends_with("damaged; restore it from a backup"), "{error}");
     });
 }
@@ -114,38 +110,36 @@ fn an_empty_file_has_no_schema_until_it_is_given_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("warden.db");
         fs::write(&path, "").unwrap();
-        let error = Store::open(&path, OpenMode::Read).await.unwrap_err();
+        let error = Store::open(&path.as_path().into(), OpenMode::Read).await.unwrap_err();
         assert!(error.to_string().ends_with("has no schema yet; run `warden init`"), "{error}");
-        let (_, created) = Store::create(&path, None).await.unwrap();
+        let (_, created) = Store::create(&path.as_path().into(), None).await.unwrap();
         assert_eq!(created.before, SchemaState::Missing);
-        Store::open(&path, OpenMode::Read).await.unwrap();
+        Store::open(&path.as_path().into(), OpenMode::Read).await.unwrap();
     });
 }
 
 #[test]
 fn a_database_of_something_else_is_left_alone() {
-    run(async {
-        let fresh = Fresh::new().await;
-        fresh.sqlite3("DROP TABLE _sqlx_migrations").unwrap();
-        let error = Store::open(&fresh.path(), OpenMode::Write).await.unwrap_err();
+    on_sqlite(async |fresh| {
+        fresh.sql("DROP TABLE _sqlx_migrations").unwrap();
+        let error = Store::open(&fresh.path().as_path().into(), OpenMode::Write).await.unwrap_err();
         assert!(error.to_string().ends_with("has no schema yet; run `warden init`"), "{error}");
-        let error = Store::create(&fresh.path(), None).await.unwrap_err();
+        let error = Store::create(&fresh.path().as_path().into(), None).await.unwrap_err();
         assert!(error.to_string().contains("tables of something else"), "{error}");
     });
 }
 
 #[test]
 fn an_older_schema_names_the_command_and_a_newer_one_the_upgrade() {
-    run(async {
-        let fresh = Fresh::new().await;
+    on_sqlite(async |fresh| {
         let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                      VALUES (9999, 'later', 1, x'00', 0)";
-        fresh.sqlite3(later).unwrap();
+        fresh.sql(later).unwrap();
         for mode in MODES {
-            let error = Store::open(&fresh.path(), mode).await.unwrap_err();
+            let error = Store::open(&fresh.path().as_path().into(), mode).await.unwrap_err();
             assert!(error.to_string().ends_with("upgrade mosquitto-warden"), "{error}");
         }
-        let error = Store::create(&fresh.path(), None).await.unwrap_err();
+        let error = Store::create(&fresh.path().as_path().into(), None).await.unwrap_err();
         assert!(error.to_string().ends_with("upgrade mosquitto-warden"), "{error}");
         let older = SchemaState::Older { found: 1, needed: 2 }.current().unwrap_err();
         assert!(older.to_string().ends_with("run `warden init`"), "{older}");
@@ -154,11 +148,10 @@ fn an_older_schema_names_the_command_and_a_newer_one_the_upgrade() {
 
 #[test]
 fn a_schema_that_nobody_released_is_refused() {
-    run(async {
-        let fresh = Fresh::new().await;
-        fresh.sqlite3("UPDATE _sqlx_migrations SET checksum = x'00'").unwrap();
+    on_sqlite(async |fresh| {
+        fresh.sql("UPDATE _sqlx_migrations SET checksum = x'00'").unwrap();
         for mode in MODES {
-            let error = Store::open(&fresh.path(), mode).await.unwrap_err();
+            let error = Store::open(&fresh.path().as_path().into(), mode).await.unwrap_err();
             assert!(
                 error.to_string().contains("is not the one that this version of mosquitto-warden was released with"),
                 "{error}"
@@ -169,9 +162,8 @@ fn a_schema_that_nobody_released_is_refused() {
 
 #[test]
 fn a_writer_waits_for_another_and_then_gives_up_in_words() {
-    run(async {
-        let mut fresh = Fresh::new().await;
-        let options = mosquitto_warden::store::connect_options(&fresh.path(), false);
+    on_sqlite(async |mut fresh| {
+        let options = mosquitto_warden::store::sqlite::connect_options(&fresh.path(), false);
         let mut other = sqlx::ConnectOptions::connect(&options).await.unwrap();
         sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
         let error = fresh.store.add_role("sensor", None, false).await.unwrap_err();
@@ -185,9 +177,8 @@ fn a_writer_waits_for_another_and_then_gives_up_in_words() {
 
 #[test]
 fn a_reading_store_cannot_write() {
-    run(async {
-        let fresh = Fresh::new().await;
-        let mut reader = Store::open(&fresh.path(), OpenMode::Read).await.unwrap();
+    on_sqlite(async |fresh| {
+        let mut reader = Store::open(&fresh.path().as_path().into(), OpenMode::Read).await.unwrap();
         assert!(matches!(reader.add_role("sensor", None, false).await, Err(StoreError::ReadOnly)));
     });
 }

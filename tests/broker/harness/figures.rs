@@ -5,22 +5,24 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, PgConnection, SqliteConnection};
 
 use super::{Broker, Client, Connect, Crowd, Fleet, Heard, Mosquitto, Packet};
+use crate::servers::Kind;
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// A broker with this many devices, all of which are connected with certificates and subscribed.
-pub(crate) fn crowd(mosquitto: &Mosquitto, example: &str, many: usize) -> (Fleet, Broker, Crowd) {
-    let fleet = Fleet::with_sensors();
+pub(crate) fn crowd(mosquitto: &Mosquitto, example: &str, many: usize, kind: Kind) -> (Fleet, Broker, Crowd) {
+    let fleet = Fleet::with_sensors_on(kind);
+    let names: Vec<String> = (0..many).map(|number| format!("('{}')", name(number))).collect();
     fleet.sql(&format!(
         "BEGIN;
-         WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < {many} - 1)
-         INSERT INTO devices (name) SELECT format('device-%04d', n) FROM n;
+         INSERT INTO devices (name) VALUES {};
          INSERT INTO credentials (device_id, kind, identity) SELECT id, 'x509_cn', name FROM devices;
          INSERT INTO device_roles SELECT d.id, r.id FROM devices d, roles r;
-         COMMIT"
+         COMMIT",
+        names.join(", ")
     ));
     let broker = fleet.start(mosquitto, example);
     let crowd = Crowd::new((0..many).map(|number| {
@@ -36,10 +38,10 @@ pub(crate) fn crowd(mosquitto: &Mosquitto, example: &str, many: usize) -> (Fleet
 /// Nobody else's is.
 pub(crate) fn revocations(fleet: &Fleet, crowd: &mut Crowd, numbers: impl Iterator<Item = usize>) -> Vec<Duration> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut database = runtime.block_on(SqliteConnectOptions::new().filename(fleet.database()).connect()).unwrap();
+    let mut database = runtime.block_on(Writer::new(&fleet.place()));
     let mut times: Vec<Duration> = numbers
         .map(|number| {
-            let committed = runtime.block_on(revoke(&mut database, &name(number)));
+            let committed = runtime.block_on(database.revoke(&name(number)));
             crowd.listen(|index, heard, when| match heard {
                 Heard::Closed if index == number => ControlFlow::Break(when.saturating_duration_since(committed)),
                 Heard::Closed => panic!("{} was thrown off, and not {}", name(index), name(number)),
@@ -51,16 +53,33 @@ pub(crate) fn revocations(fleet: &Fleet, crowd: &mut Crowd, numbers: impl Iterat
     times
 }
 
-/// The moment at which the commit was done.
-async fn revoke(database: &mut SqliteConnection, device: &str) -> Instant {
-    let mut transaction = database.begin().await.unwrap();
-    sqlx::query("UPDATE devices SET status = 'revoked' WHERE name = ?")
-        .bind(device)
-        .execute(&mut *transaction)
-        .await
+/// Somebody who has the database open.
+enum Writer {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+    Mysql(MySqlConnection),
+}
+
+impl Writer {
+    async fn new(place: &str) -> Self {
+        match place.split_once("://") {
+            Some(("postgres", _)) => Self::Postgres(PgConnection::connect(place).await.unwrap()),
+            Some(_) => Self::Mysql(MySqlConnection::connect(place).await.unwrap()),
+            None => Self::Sqlite(SqliteConnectOptions::new().filename(place).connect().await.unwrap()),
+        }
+    }
+
+    /// The moment at which the commit was done.
+    async fn revoke(&mut self, device: &str) -> Instant {
+        let statement = AssertSqlSafe(format!("UPDATE devices SET status = 'revoked' WHERE name = '{device}'"));
+        match self {
+            Self::Sqlite(it) => sqlx::raw_sql(statement).execute(it).await.map(|_| ()),
+            Self::Postgres(it) => sqlx::raw_sql(statement).execute(it).await.map(|_| ()),
+            Self::Mysql(it) => sqlx::raw_sql(statement).execute(it).await.map(|_| ()),
+        }
         .unwrap();
-    transaction.commit().await.unwrap();
-    Instant::now()
+        Instant::now()
+    }
 }
 
 /// Reloads the broker's configuration some times while one client pings without pause, and tells the longest time that

@@ -3,18 +3,21 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 use super::broker::NotStarted;
 use super::{Broker, Ca, Login, Mosquitto};
+use crate::servers::{Kind, OnServer, answer};
 
 /// A directory that has everything a broker needs, and goes when this does.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     directory: TempDir,
     pub(crate) ca: Ca,
+    /// Where the database is, if it is not a file in the directory.
+    server: Option<OnServer>,
 }
 
 impl Fleet {
@@ -26,7 +29,7 @@ impl Fleet {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         let ca = Ca::new(&directory.path().join("etc"));
-        let fleet = Self { directory, ca };
+        let fleet = Self { directory, ca, server: None };
         fs::copy(built_plugin(), fleet.plugin()).expect("cargo has built no plugin beside the tests");
         fs::write(fleet.path("etc/warden.toml"), fleet.with_our_paths(&example("warden.toml"))).unwrap();
         // Many brokers share this machine: to be late for a moment is not what is tested.
@@ -45,14 +48,49 @@ impl Fleet {
         fleet
     }
 
+    /// An empty database of this kind.
+    pub(crate) fn on(kind: Kind) -> Self {
+        if kind == Kind::Sqlite {
+            return Self::new();
+        }
+        let server = OnServer::new(kind);
+        let fleet = Self { server: Some(server), ..Self::without_database() };
+        let file = fleet.path("etc/warden.toml");
+        let options = fs::read_to_string(&file).unwrap();
+        let line = |place: &str| format!("\ndatabase = \"{place}\"\n");
+        let here = line(fleet.database().to_str().unwrap());
+        assert!(options.contains(&here));
+        fs::write(&file, options.replace(&here, &line(&fleet.place()))).unwrap();
+        fleet.warden(&["init"]);
+        give_to_broker(&fleet.key_file());
+        fleet
+    }
+
+    /// With the role `sensor`, on a database of this kind.
+    pub(crate) fn with_sensors_on(kind: Kind) -> Self {
+        let fleet = Self::on(kind);
+        fleet.add_sensor();
+        fleet
+    }
+
     /// With the role `sensor`, as the demo has it: a device may publish below its own name and read its own commands,
     /// under a client id that begins with its name.
     pub(crate) fn with_sensors() -> Self {
-        let fleet = Self::new();
-        fleet.warden(&["role", "add", "sensor", "--client-id", "%u*"]);
-        fleet.warden(&["rule", "add", "sensor", "allow", "publish", "devices/%u/#"]);
-        fleet.warden(&["rule", "add", "sensor", "allow", "read", "devices/%u/cmd"]);
-        fleet
+        Self::with_sensors_on(Kind::Sqlite)
+    }
+
+    fn add_sensor(&self) {
+        self.warden(&["role", "add", "sensor", "--client-id", "%u*"]);
+        self.warden(&["rule", "add", "sensor", "allow", "publish", "devices/%u/#"]);
+        self.warden(&["rule", "add", "sensor", "allow", "read", "devices/%u/cmd"]);
+    }
+
+    /// What the database is called.
+    pub(crate) fn place(&self) -> String {
+        match &self.server {
+            Some(server) => server.address().to_owned(),
+            None => self.database().into_os_string().into_string().unwrap(),
+        }
     }
 
     /// A new device that shows a certificate with its name.
@@ -80,14 +118,18 @@ impl Fleet {
     pub(crate) fn try_warden(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_warden"))
             .args(arguments)
-            .env("WARDEN_DATABASE", self.database())
+            .env("WARDEN_DATABASE", self.place())
             .env("WARDEN_KEY_FILE", self.key_file())
             .output()
             .unwrap()
     }
 
-    /// Runs SQL in the sqlite3 shell, as an operator would type it, and returns what it printed.
+    /// Runs SQL in the database's shell, as an operator would type it, and returns what it printed.
     pub(crate) fn sql(&self, statements: &str) -> String {
+        if let Some(server) = &self.server {
+            let output = server.shell().arg(statements).stdin(Stdio::null()).output().unwrap();
+            return answer(output).unwrap_or_else(|complaint| panic!("{statements}: {complaint}"));
+        }
         let output = Command::new("sqlite3")
             .args(["-bail", "-cmd", ".timeout 10000"])
             .arg(self.database())

@@ -19,7 +19,7 @@ mod s_client;
 mod wait;
 
 pub(crate) use broker::{Broker, Listen, with_websockets};
-pub(crate) use brokers::{Mosquitto, on_every_broker};
+pub(crate) use brokers::{Mosquitto, installed, on_every_broker};
 pub(crate) use ca::{Ca, Login};
 pub(crate) use client::{Client, End, TlsVersion};
 pub(crate) use crowd::{Crowd, Heard};

@@ -1,0 +1,154 @@
+//! The feed of a MariaDB or MySQL database: its change log is polled, and so are the numbers that were passed over.
+//!
+//! A number that is missing below the newest belongs to a transaction that is still open, or was rolled back. Which of
+//! both, a read at isolation level READ UNCOMMITTED tells: it shows the entries of open transactions. Those stay on the
+//! list for as long as they are open, and delay nobody else's.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use sqlx::ConnectOptions;
+use sqlx::mysql::MySqlConnectOptions;
+
+use super::connection::{Ask, Connection, Inner, Purpose, once};
+use super::feed::Update;
+use super::read::{self, Entity};
+use super::unseen::Unseen;
+use super::{StoreError, schema};
+use crate::database::Address;
+
+/// How long a server may be silent before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked what open transactions have written.
+const LOOK_AT_OPEN: Duration = Duration::from_secs(1);
+/// More gaps than this are asked for as one.
+const MOST_GAPS: usize = 200;
+
+/// A connection to a database, whatever is in it.
+pub(super) async fn connect(address: &Address) -> Result<Connection, StoreError> {
+    let options = MySqlConnectOptions::from_url(address.with_password()).map_err(|_| StoreError::Address)?;
+    // Identities and sealed secrets are among what statements carry.
+    let options = options.disable_statement_logging();
+    let connection = tokio::time::timeout(PATIENCE, options.connect()).await.map_err(|_| StoreError::Silent)??;
+    let mut connection = Connection::new(Inner::Mysql(connection));
+    let session = "SET SESSION transaction_isolation = 'REPEATABLE-READ', SESSION group_concat_max_len = 1048576";
+    let of_older = "SET SESSION tx_isolation = 'REPEATABLE-READ', SESSION group_concat_max_len = 1048576";
+    // MariaDB has called it so since 11.1.
+    if connection.execute(once(session)).await.is_err() {
+        connection.execute(once(of_older)).await?;
+    }
+    Ok(connection)
+}
+
+/// Follows one MariaDB or MySQL database.
+#[derive(Debug)]
+pub(super) struct MysqlFeed {
+    pub(super) connection: Connection,
+    unseen: Option<Unseen>,
+    /// Up to which number entries were deleted when the log was last read.
+    deleted: i64,
+    looked_at_open: Instant,
+}
+
+/// An entry of the log, by its number.
+type Entry = (i64, (Entity, i64));
+
+impl MysqlFeed {
+    pub(super) async fn open(address: &Address) -> Result<Self, StoreError> {
+        let mut connection = connect(address).await?.with_patience(PATIENCE);
+        schema::state(&mut connection).await?.current()?;
+        Ok(Self { connection, unseen: None, deleted: 0, looked_at_open: Instant::now() })
+    }
+
+    pub(super) async fn update(&mut self) -> Result<Update, StoreError> {
+        let Some(mut unseen) = self.unseen.take() else { return self.read_everything().await };
+        if unseen.gaps().next().is_some() && self.looked_at_open.elapsed() >= LOOK_AT_OPEN {
+            for number in open_entries(&mut self.connection, &unseen).await? {
+                unseen.is_pending(number, Instant::now());
+            }
+            unseen.give_up(Instant::now());
+            self.looked_at_open = Instant::now();
+        }
+        let (deleted, found) = entries(&mut self.connection, &unseen).await?;
+        // What is deleted now and was not before may have been committed in between.
+        if deleted != self.deleted && deleted >= unseen.first() {
+            return self.read_everything().await;
+        }
+        if found.is_empty() {
+            self.deleted = deleted;
+            self.unseen = Some(unseen);
+            return Ok(Update::Nothing);
+        }
+        let mut snapshot = self.connection.begin(Purpose::Read).await?;
+        let (deleted, found) = entries(&mut snapshot, &unseen).await?;
+        if deleted != self.deleted && deleted >= unseen.first() {
+            drop(snapshot);
+            return self.read_everything().await;
+        }
+        let mut named = BTreeSet::new();
+        for (number, about) in found {
+            unseen.see(number, Instant::now());
+            named.insert(about);
+        }
+        let changes = read::changes(&mut snapshot, named, unseen.newest()).await?;
+        snapshot.commit().await?;
+        self.deleted = deleted;
+        self.unseen = Some(unseen);
+        Ok(Update::Changes(changes))
+    }
+
+    async fn read_everything(&mut self) -> Result<Update, StoreError> {
+        let mut snapshot = self.connection.begin(Purpose::Read).await?;
+        let mut unseen = Unseen::after(0);
+        // From the oldest on: a transaction that is still open may have written its entry any time ago.
+        let (deleted, found) = entries(&mut snapshot, &unseen).await?;
+        for (number, _) in found {
+            unseen.see(number, Instant::now());
+        }
+        let everything = read::everything(&mut snapshot, unseen.newest()).await?;
+        snapshot.commit().await?;
+        self.deleted = deleted;
+        self.unseen = Some(unseen);
+        Ok(Update::Everything(everything))
+    }
+}
+
+/// Up to which number entries are deleted, and the entries that were not seen, by rising number.
+async fn entries(connection: &mut impl Ask, unseen: &Unseen) -> Result<(i64, Vec<Entry>), sqlx::Error> {
+    let (newest, gaps) = (unseen.newest(), ranges(unseen));
+    let query = format!(
+        "SELECT CAST(value AS SIGNED) AS revision, NULL AS entity, NULL AS entity_id
+         FROM warden_meta WHERE warden_meta.key = 'change_log_deleted'
+         UNION ALL SELECT revision, entity, entity_id FROM change_log WHERE revision > {newest}{gaps}
+         ORDER BY revision"
+    );
+    let rows: Vec<(i64, Option<String>, Option<i64>)> = connection.all(once(query)).await?;
+    let mut deleted = 0;
+    let mut found = Vec::new();
+    for row in rows {
+        match row {
+            (number, Some(entity), Some(id)) if unseen.contains(number) => {
+                found.push((number, (Entity::of(&entity), id)));
+            }
+            (_, Some(_), _) => {}
+            (number, None, _) => deleted = number,
+        }
+    }
+    Ok((deleted, found))
+}
+
+/// The numbers in gaps whose entries are there, committed or not.
+async fn open_entries(connection: &mut impl Ask, unseen: &Unseen) -> Result<Vec<i64>, sqlx::Error> {
+    connection.execute(once("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")).await?;
+    let gaps = ranges(unseen);
+    let query = once(format!("SELECT revision FROM change_log WHERE revision < 0{gaps}"));
+    Ok(connection.all::<(i64,)>(query).await?.into_iter().map(|(number,)| number).collect())
+}
+
+/// The gaps, as conditions; several as one where there are too many, so that more is found than is missing.
+fn ranges(unseen: &Unseen) -> String {
+    let gaps: Vec<(i64, i64)> = unseen.gaps().collect();
+    let together = gaps.len() / MOST_GAPS + 1;
+    let bounds = gaps.chunks(together).filter_map(|gaps| Some((gaps.first()?.0, gaps.last()?.1)));
+    bounds.fold(String::new(), |text, (first, last)| text + &format!(" OR revision BETWEEN {first} AND {last}"))
+}

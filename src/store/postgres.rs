@@ -1,0 +1,231 @@
+//! The feed of a PostgreSQL database: a notification wakes, and what is visible now and was not before is what is new.
+//!
+//! Transactions commit in another order than the numbers of their log entries, and some stay open for long. So a reader
+//! remembers which transactions it could see, PostgreSQL's own snapshot, and asks for the entries of all others: nothing
+//! is lost, and nobody waits for anybody (PostgreSQL's manual, 9.27.8).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection as _};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::connection::{Ask, Connection, Inner, Purpose, sql};
+use super::feed::Update;
+use super::read::{self, Entity};
+use super::{StoreError, schema};
+use crate::database::Address;
+
+/// What the triggers notify.
+const CHANNEL: &str = "mosquitto_warden";
+/// How long a server may be silent before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a server that notifies is asked nonetheless, so that it is known to be there.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How long a notification of our own may take, by which it is found out whether there are any.
+const ECHO: Duration = Duration::from_secs(2);
+/// The pause before LISTEN is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(10);
+
+/// How every connection to a server is made.
+fn connect_options(address: &Address) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_url(address.with_password()).map_err(|_| StoreError::Address)?;
+    let named = address.with_password().query_pairs().any(|(name, _)| name == "application_name");
+    let options = if named { options } else { options.application_name("mosquitto-warden") };
+    // Identities and sealed secrets are among what statements carry.
+    Ok(options.disable_statement_logging())
+}
+
+/// A connection to a database, whatever is in it.
+pub(super) async fn connect(address: &Address) -> Result<Connection, StoreError> {
+    let connecting = connect_options(address)?;
+    let connection = tokio::time::timeout(PATIENCE, connecting.connect()).await.map_err(|_| StoreError::Silent)??;
+    Ok(Connection::new(Inner::Postgres(connection)))
+}
+
+/// Which transactions were visible: all below `xmax`, but those in `running` (`pg_snapshot`, written as text).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    xmin: u64,
+    xmax: u64,
+    running: String,
+}
+
+impl Seen {
+    fn parse(snapshot: &str) -> Option<Self> {
+        let mut parts = snapshot.splitn(3, ':');
+        let (xmin, xmax, running) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
+        Some(Self { xmin, xmax, running: format!("{{{running}}}") })
+    }
+}
+
+/// Follows one PostgreSQL database.
+#[derive(Debug)]
+pub(super) struct PostgresFeed {
+    pub(super) connection: Connection,
+    wake: Arc<Wake>,
+    listener: JoinHandle<()>,
+    /// What the last update saw, and of which table: another one may come to have its name.
+    seen: Option<(Seen, i64)>,
+    revision: i64,
+}
+
+/// What the two connections have in common.
+#[derive(Debug, Default)]
+struct Wake {
+    notified: Notify,
+    listens: AtomicBool,
+}
+
+/// The state of the database. A standby does not know which transactions run: there, none above the oldest is seen.
+const STATE: &str = "\
+    SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmin(s) || ':' || pg_snapshot_xmin(s) || ':' ELSE s::text END, \
+           'change_log'::regclass::oid::bigint, \
+           (SELECT coalesce(max(revision), 0) FROM change_log), \
+           coalesce((SELECT value::bigint FROM warden_meta WHERE key = 'change_log_deleted'), 0), \
+           (SELECT count(*) FROM (SELECT 1 FROM change_log WHERE xid >= ?1::xid8 LIMIT 1) AS newer) \
+               + (SELECT count(*) FROM (SELECT 1 FROM change_log WHERE xid = ANY (?2::xid8[]) LIMIT 1) AS late) \
+    FROM pg_current_snapshot() AS s";
+
+impl PostgresFeed {
+    pub(super) async fn open(address: &Address) -> Result<Self, StoreError> {
+        let mut connection = connect(address).await?.with_patience(PATIENCE);
+        schema::state(&mut connection).await?.current()?;
+        let wake = Arc::new(Wake::default());
+        let listener = tokio::spawn(listen(connect_options(address)?, Arc::clone(&wake)));
+        Ok(Self { connection, wake, listener, seen: None, revision: 0 })
+    }
+
+    pub(super) async fn update(&mut self) -> Result<Update, StoreError> {
+        let Some((seen, table)) = self.seen.clone() else { return self.read_everything().await };
+        let (state, now_table, _, deleted, unseen) = self.state(&seen).await?;
+        if now_table != table || u64::try_from(deleted).is_ok_and(|deleted| deleted >= seen.xmin) {
+            return self.read_everything().await;
+        }
+        if unseen == 0 {
+            // What is not visible yet is not visible in this state either.
+            self.seen = Some((state, table));
+            return Ok(Update::Nothing);
+        }
+        let mut snapshot = self.connection.begin(Purpose::Read).await?;
+        let (state, now_table, newest, deleted, _) = state_of(&mut snapshot, &seen).await?;
+        if now_table != table || u64::try_from(deleted).is_ok_and(|deleted| deleted >= seen.xmin) {
+            drop(snapshot);
+            return self.read_everything().await;
+        }
+        let log = "SELECT entity, entity_id FROM change_log WHERE xid >= ?1::xid8
+                   UNION SELECT entity, entity_id FROM change_log WHERE xid = ANY (?2::xid8[])";
+        let log = sql(log).bind(seen.xmax.to_string()).bind(&seen.running);
+        let log: Vec<(String, i64)> = snapshot.all(log).await?;
+        let named = log.into_iter().map(|(entity, id)| (Entity::of(&entity), id)).collect();
+        self.revision = self.revision.max(newest);
+        let changes = read::changes(&mut snapshot, named, self.revision).await?;
+        snapshot.commit().await?;
+        self.seen = Some((state, table));
+        Ok(Update::Changes(changes))
+    }
+
+    async fn read_everything(&mut self) -> Result<Update, StoreError> {
+        let mut snapshot = self.connection.begin(Purpose::Read).await?;
+        let nothing = Seen { xmin: 0, xmax: u64::MAX, running: "{}".to_owned() };
+        let (state, table, newest, _, _) = state_of(&mut snapshot, &nothing).await?;
+        let everything = read::everything(&mut snapshot, newest).await?;
+        snapshot.commit().await?;
+        self.seen = Some((state, table));
+        self.revision = newest;
+        Ok(Update::Everything(everything))
+    }
+
+    async fn state(&mut self, seen: &Seen) -> Result<State, StoreError> {
+        state_of(&mut self.connection, seen).await
+    }
+
+    pub(super) async fn wait(&self, poll_interval: Duration) {
+        let listens = self.wake.listens.load(Ordering::Acquire);
+        let pause = if listens { poll_interval.max(HEARTBEAT) } else { poll_interval };
+        let _ = tokio::time::timeout(pause, self.wake.notified.notified()).await;
+    }
+}
+
+impl Drop for PostgresFeed {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// What is seen now, the number of the log's table, its newest revision, up to which transaction entries are deleted,
+/// and whether there are entries that were not seen.
+type State = (Seen, i64, i64, i64, i64);
+
+async fn state_of(connection: &mut impl Ask, seen: &Seen) -> Result<State, StoreError> {
+    let query = sql(STATE).bind(seen.xmax.to_string()).bind(&seen.running);
+    let (state, table, newest, deleted, unseen): (String, i64, i64, i64, i64) = connection.one(query).await?;
+    let state = Seen::parse(&state).ok_or_else(|| sqlx::Error::Decode("a snapshot that is none".into()))?;
+    Ok((state, table, newest, deleted, unseen))
+}
+
+/// Listens for as long as the feed lives. Without it the feed asks as often as its operator said: late, not blind.
+async fn listen(options: PgConnectOptions, wake: Arc<Wake>) {
+    let mut trouble: Option<String> = None;
+    loop {
+        let why = match listen_once(&options, &wake, &mut trouble).await {
+            Ok(()) => "the connection was lost".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if wake.listens.swap(false, Ordering::AcqRel) {
+            // What was notified meanwhile is found by asking.
+            wake.notified.notify_one();
+        }
+        if trouble.as_ref() != Some(&why) {
+            tracing::warn!(
+                %why,
+                "no notifications from the database (LISTEN needs a direct connection to a primary server): it is polled"
+            );
+            trouble = Some(why);
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+}
+
+async fn listen_once(options: &PgConnectOptions, wake: &Wake, trouble: &mut Option<String>) -> Result<(), StoreError> {
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).idle_timeout(None).max_lifetime(None);
+    let mut listener = PgListener::connect_with(&pool.connect_with(options.clone()).await?).await?;
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    // A pooler takes LISTEN and never tells of anything, so one notification comes from ourselves, over another
+    // connection.
+    let mut other = options.connect().await?;
+    sqlx::query("SELECT pg_notify($1, 'echo')").bind(CHANNEL).execute(&mut other).await?;
+    other.close().await?;
+    match tokio::time::timeout(ECHO, listener.try_recv()).await {
+        Ok(Ok(Some(_))) => {}
+        Ok(Ok(None)) => return Ok(()),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => return Err(StoreError::Deaf),
+    }
+    wake.listens.store(true, Ordering::Release);
+    if trouble.take().is_some() {
+        tracing::info!("the database notifies again");
+    }
+    wake.notified.notify_one();
+    while let Some(_notification) = listener.try_recv().await? {
+        wake.notified.notify_one();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_read_as_postgres_writes_it() {
+        let seen = |xmin, xmax, running: &str| Some(Seen { xmin, xmax, running: running.to_owned() });
+        assert_eq!(Seen::parse("10:20:10,14,15"), seen(10, 20, "{10,14,15}"));
+        assert_eq!(Seen::parse("10:10:"), seen(10, 10, "{}"));
+        assert_eq!(Seen::parse("10:10"), None);
+    }
+}

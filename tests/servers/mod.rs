@@ -1,0 +1,82 @@
+//! Databases on the servers that `tests/databases.sh` has started, and their shells.
+
+use std::env;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use url::Url;
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+    Mariadb,
+}
+
+/// A database on a server.
+#[derive(Debug)]
+pub(crate) struct OnServer {
+    kind: Kind,
+    server: Url,
+    address: Url,
+    name: String,
+}
+
+impl OnServer {
+    pub(crate) fn new(kind: Kind) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let variable = if kind == Kind::Postgres { "WARDEN_TEST_POSTGRES" } else { "WARDEN_TEST_MYSQL" };
+        let server = env::var(variable).unwrap_or_else(|_| {
+            panic!("{variable} names no server: run `tests/databases.sh cargo test`, or `make test`, which does")
+        });
+        let server = Url::parse(&server).unwrap();
+        let name = format!("warden_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut address = server.clone();
+        address.set_path(&name);
+        let on_server = Self { kind, server, address, name };
+        on_server.run(&format!("CREATE DATABASE {}", on_server.name));
+        on_server
+    }
+
+    /// As it is given to `warden` and to the plugin.
+    pub(crate) fn address(&self) -> &str {
+        self.address.as_str()
+    }
+
+    /// The shell of this database: it runs what its last argument says.
+    pub(crate) fn shell(&self) -> Command {
+        shell_of(self.kind, &self.address)
+    }
+
+    fn run(&self, sql: &str) {
+        answer(shell_of(self.kind, &self.server).arg(sql).stdin(Stdio::null()).output().unwrap()).unwrap();
+    }
+}
+
+impl Drop for OnServer {
+    fn drop(&mut self) {
+        let force = if self.kind == Kind::Postgres { " WITH (FORCE)" } else { "" };
+        self.run(&format!("DROP DATABASE {}{force}", self.name));
+    }
+}
+
+/// The shell of a server, as an operator would call it: it runs what its last argument says.
+fn shell_of(kind: Kind, address: &Url) -> Command {
+    if kind == Kind::Postgres {
+        let mut shell = Command::new("psql");
+        shell.args(["-X", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", address.as_str(), "-c"]);
+        return shell;
+    }
+    let mut shell = Command::new("mariadb");
+    shell.args(["--no-defaults", "--skip-column-names", "--batch", "--host", address.host_str().unwrap()]);
+    shell.arg(format!("--port={}", address.port().unwrap_or(3306))).arg(format!("--user={}", address.username()));
+    shell.arg(address.path().trim_matches('/')).arg("--execute");
+    shell
+}
+
+/// What a shell has answered: its output, with bars between columns, or its complaint.
+pub(crate) fn answer(output: Output) -> Result<String, String> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+    if output.status.success() { Ok(text(output.stdout).replace('\t', "|")) } else { Err(text(output.stderr)) }
+}

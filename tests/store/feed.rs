@@ -1,0 +1,363 @@
+//! Whoever follows a database misses nothing, in whatever order transactions are committed, and waits for nobody.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+use mosquitto_warden::database::Database;
+use mosquitto_warden::policy::device::{Device, DeviceId, DeviceStatus};
+use mosquitto_warden::store::feed::{Feed, Update};
+use mosquitto_warden::store::{OpenMode, Store, StoreError};
+
+use crate::databases::on_servers;
+use crate::{Fresh, Kind, on_every_database};
+
+/// A reader that applies what it is told.
+struct Reader {
+    feed: Feed,
+    devices: BTreeMap<DeviceId, Device>,
+    /// How often it was told everything.
+    whole: usize,
+}
+
+impl Reader {
+    async fn new(fresh: &Fresh) -> Self {
+        let mut reader =
+            Self { feed: Feed::open_again(&fresh.database).await.unwrap(), devices: BTreeMap::new(), whole: 0 };
+        reader.update().await;
+        reader
+    }
+
+    /// Which devices were named; none for everything.
+    async fn update(&mut self) -> Vec<DeviceId> {
+        match self.feed.update().await.unwrap() {
+            Update::Nothing => Vec::new(),
+            Update::Everything(all) => {
+                self.devices = all.devices.into_iter().map(|device| (device.id, device)).collect();
+                self.whole += 1;
+                Vec::new()
+            }
+            Update::Changes(changes) => {
+                let named = changes.devices.iter().map(|(id, _)| *id).collect();
+                for (id, device) in changes.devices {
+                    match device {
+                        Some(device) => self.devices.insert(id, device),
+                        None => self.devices.remove(&id),
+                    };
+                }
+                named
+            }
+        }
+    }
+
+    fn status(&self, id: DeviceId) -> Option<DeviceStatus> {
+        self.devices.get(&id).map(|device| device.status)
+    }
+
+    async fn is_as_a_fresh_one(&mut self, fresh: &Fresh) {
+        self.update().await;
+        let other = Self::new(fresh).await;
+        assert_eq!(self.devices, other.devices);
+    }
+}
+
+/// Somebody at a shell, with a transaction open.
+struct Session {
+    shell: Child,
+    stdin: ChildStdin,
+}
+
+impl Session {
+    fn new(fresh: &Fresh) -> Self {
+        let mut shell = fresh.shell();
+        // The last argument asks for a statement instead of standard input.
+        let args: Vec<_> = shell.get_args().map(ToOwned::to_owned).collect();
+        let mut command = std::process::Command::new(shell.get_program());
+        command.args(args.iter().filter(|arg| *arg != "-c" && *arg != "--execute"));
+        if fresh.kind == Kind::Mariadb {
+            command.arg("--unbuffered");
+        }
+        shell = command;
+        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stdin = shell.stdin.take().unwrap();
+        Self { shell, stdin }
+    }
+
+    fn say(&mut self, sql: &str) {
+        writeln!(self.stdin, "{sql};").unwrap();
+        self.stdin.flush().unwrap();
+    }
+
+    /// Says it, and waits until all is done.
+    fn done(mut self, sql: &str) {
+        self.say(sql);
+        assert!(self.leave().wait().unwrap().success());
+    }
+
+    /// The shell ends by itself when all is done.
+    fn leave(self) -> Child {
+        self.shell
+    }
+}
+
+fn devices(fresh: &Fresh, count: usize) {
+    let names: Vec<String> = (1..=count).map(|number| format!("('d{number}')")).collect();
+    fresh.sql(&format!("INSERT INTO devices (name) VALUES {}", names.join(", "))).unwrap();
+}
+
+fn revoke(fresh: &Fresh, number: i64) {
+    fresh.sql(&format!("UPDATE devices SET status = 'revoked' WHERE name = 'd{number}'")).unwrap();
+}
+
+/// Waits until the shell's statement has got its number, which an open transaction keeps.
+async fn until_written(fresh: &Fresh, before: i64) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let counter = match fresh.kind {
+        Kind::Postgres => "SELECT last_value FROM change_log_revision_seq",
+        _ => "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; SELECT max(revision) FROM change_log",
+    };
+    while fresh.sql(counter).unwrap().parse::<i64>().unwrap() <= before {
+        assert!(Instant::now() < deadline, "the other session has written nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn everything_comes_first_and_then_what_changes() {
+    on_every_database(async |fresh| {
+        devices(&fresh, 3);
+        let mut reader = Reader::new(&fresh).await;
+        assert_eq!(reader.devices.len(), 3);
+        assert!(matches!(reader.feed.update().await.unwrap(), Update::Nothing));
+        for (sql, named) in [
+            ("UPDATE devices SET status = 'revoked' WHERE name = 'd2'", vec![2]),
+            ("INSERT INTO credentials (device_id, kind, identity) VALUES (3, 'x509_cn', 'x')", vec![3]),
+            ("DELETE FROM devices WHERE name = 'd1'", vec![1]),
+        ] {
+            fresh.sql(sql).unwrap();
+            assert_eq!(reader.update().await, named, "{sql}");
+        }
+        assert_eq!(reader.status(2), Some(DeviceStatus::Revoked));
+        assert_eq!(reader.devices[&3].credentials.len(), 1);
+        assert_eq!(reader.status(1), None);
+        assert_eq!(reader.whole, 1);
+        reader.is_as_a_fresh_one(&fresh).await;
+    });
+}
+
+#[test]
+fn moments_are_read_as_they_are_written() {
+    on_every_database(async |fresh| {
+        devices(&fresh, 1);
+        let credential = "INSERT INTO credentials (device_id, kind, identity, not_before, not_after)
+                          VALUES (1, 'x509_cn', 'd1', '2026-01-31T12:00:00Z', NULL)";
+        fresh.sql(credential).unwrap();
+        let reader = Reader::new(&fresh).await;
+        let credential = &reader.devices[&1].credentials[0];
+        assert_eq!((credential.not_before, credential.not_after), (Some(1_769_860_800), None));
+    });
+}
+
+#[test]
+fn an_open_transaction_delays_nobody_and_is_not_missed() {
+    on_servers(async |fresh| {
+        devices(&fresh, 4);
+        let mut reader = Reader::new(&fresh).await;
+        let newest = fresh.sql("SELECT max(revision) FROM change_log").unwrap().parse().unwrap();
+        let mut slow = Session::new(&fresh);
+        slow.say("BEGIN");
+        slow.say("UPDATE devices SET status = 'revoked' WHERE name = 'd1'");
+        until_written(&fresh, newest).await;
+        for number in [2, 3] {
+            revoke(&fresh, number);
+            assert_eq!(reader.update().await, [number], "at once, though an older one is open");
+        }
+        assert!(reader.update().await.is_empty());
+        // Longer than it takes to look once at what is open.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert!(reader.update().await.is_empty());
+        assert_eq!(reader.status(1), Some(DeviceStatus::Active));
+        slow.done("COMMIT");
+        assert_eq!(reader.update().await, [1], "it has a lower number than what was seen before");
+        assert!(reader.update().await.is_empty());
+        assert_eq!(reader.whole, 1);
+        reader.is_as_a_fresh_one(&fresh).await;
+    });
+}
+
+#[test]
+fn a_transaction_that_was_open_at_the_start_is_not_missed() {
+    on_servers(async |fresh| {
+        devices(&fresh, 3);
+        let newest = fresh.sql("SELECT max(revision) FROM change_log").unwrap().parse().unwrap();
+        let mut slow = Session::new(&fresh);
+        slow.say("BEGIN");
+        slow.say("UPDATE devices SET status = 'revoked' WHERE name = 'd1'");
+        until_written(&fresh, newest).await;
+        revoke(&fresh, 2);
+        let mut reader = Reader::new(&fresh).await;
+        assert_eq!((reader.status(1), reader.status(2)), (Some(DeviceStatus::Active), Some(DeviceStatus::Revoked)));
+        slow.done("COMMIT");
+        assert_eq!(reader.update().await, [1]);
+        reader.is_as_a_fresh_one(&fresh).await;
+    });
+}
+
+#[test]
+fn what_is_rolled_back_is_nothing() {
+    on_servers(async |fresh| {
+        devices(&fresh, 3);
+        let mut reader = Reader::new(&fresh).await;
+        let newest = fresh.sql("SELECT max(revision) FROM change_log").unwrap().parse().unwrap();
+        let mut slow = Session::new(&fresh);
+        slow.say("BEGIN");
+        slow.say("UPDATE devices SET status = 'revoked' WHERE name = 'd1'");
+        until_written(&fresh, newest).await;
+        revoke(&fresh, 2);
+        assert_eq!(reader.update().await, [2]);
+        slow.done("ROLLBACK");
+        assert!(reader.update().await.is_empty());
+        revoke(&fresh, 3);
+        assert_eq!(reader.update().await, [3]);
+        assert_eq!(reader.status(1), Some(DeviceStatus::Active));
+        assert_eq!(reader.whole, 1);
+    });
+}
+
+#[test]
+fn many_writers_in_any_order_leave_the_reader_with_the_truth() {
+    on_servers(async |fresh| {
+        devices(&fresh, 40);
+        let mut reader = Reader::new(&fresh).await;
+        let writer = |writer: usize| {
+            let mut session = Session::new(&fresh);
+            for round in 0..25 {
+                // Each writer has its own devices, so that none waits for another's lock.
+                let number = writer * 5 + round % 5 + 1;
+                let status = ["active", "suspended", "revoked"][(round + writer) % 3];
+                let pause = format!("0.{:02}", (writer * 7 + round * 3) % 11);
+                let sleep = if fresh.kind == Kind::Postgres { "pg_sleep" } else { "sleep" };
+                session.say("BEGIN");
+                session.say(&format!("UPDATE devices SET status = '{status}' WHERE name = 'd{number}'"));
+                session.say(&format!("SELECT {sleep}({pause})"));
+                session.say(if (writer + round).is_multiple_of(4) { "ROLLBACK" } else { "COMMIT" });
+            }
+            session.leave()
+        };
+        let mut writers: Vec<Child> = (0..8).map(writer).collect();
+        while !writers.is_empty() {
+            reader.update().await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            writers.retain_mut(|shell| match shell.try_wait().unwrap() {
+                Some(status) => {
+                    assert!(status.success());
+                    false
+                }
+                None => true,
+            });
+        }
+        reader.is_as_a_fresh_one(&fresh).await;
+        assert_eq!(reader.whole, 1);
+    });
+}
+
+#[test]
+fn the_log_is_bounded_and_whoever_was_away_longer_reads_everything() {
+    on_every_database(async |fresh| {
+        devices(&fresh, 2);
+        let mut there = Reader::new(&fresh).await;
+        let mut away = Reader::new(&fresh).await;
+        revoke(&fresh, 1);
+        there.update().await;
+        assert_eq!(there.status(1), Some(DeviceStatus::Revoked));
+        // As if two hundred thousand changes came in between.
+        let ahead = match fresh.kind {
+            Kind::Sqlite => "UPDATE sqlite_sequence SET seq = 300999 WHERE name = 'change_log'",
+            Kind::Postgres => "ALTER TABLE change_log ALTER revision RESTART WITH 301000",
+            Kind::Mariadb => "ALTER TABLE change_log AUTO_INCREMENT = 301000",
+        };
+        fresh.sql(ahead).unwrap();
+        revoke(&fresh, 2);
+        assert_eq!(fresh.sql("SELECT count(*) FROM change_log").unwrap(), "1", "what is old is deleted");
+        there.update().await;
+        assert_eq!(there.status(2), Some(DeviceStatus::Revoked));
+        away.update().await;
+        assert_eq!((away.status(1), away.status(2)), (Some(DeviceStatus::Revoked), Some(DeviceStatus::Revoked)));
+        assert_eq!(away.whole, 2);
+        for reader in [&mut there, &mut away] {
+            assert!(reader.update().await.is_empty());
+            reader.is_as_a_fresh_one(&fresh).await;
+        }
+    });
+}
+
+#[test]
+fn a_notification_wakes_whoever_waits() {
+    on_servers(async |fresh| {
+        devices(&fresh, 2);
+        let mut reader = Reader::new(&fresh).await;
+        if fresh.kind != Kind::Postgres {
+            return;
+        }
+        // Until it listens it wakes by itself.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(1), reader.feed.wait(Duration::from_millis(1))).await;
+        revoke(&fresh, 1);
+        let begun = Instant::now();
+        reader.feed.wait(Duration::from_mins(1)).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "it waited for {:?}", begun.elapsed());
+        assert_eq!(reader.update().await, [1]);
+    });
+}
+
+#[test]
+fn a_truncated_table_is_a_change_where_it_is_possible() {
+    on_servers(async |fresh| {
+        devices(&fresh, 2);
+        let mut reader = Reader::new(&fresh).await;
+        if fresh.kind != Kind::Postgres {
+            assert!(fresh.sql("TRUNCATE devices").unwrap_err().contains("foreign key"));
+            return;
+        }
+        fresh.sql("TRUNCATE devices CASCADE").unwrap();
+        assert_eq!(reader.update().await, [1, 2]);
+        assert!(reader.devices.is_empty());
+        fresh.sql("INSERT INTO devices (name) VALUES ('d1')").unwrap();
+        assert_eq!(reader.update().await, [3]);
+    });
+}
+
+#[test]
+fn the_grants_that_are_written_are_enough_to_follow_and_to_change_nothing() {
+    on_servers(async |mut fresh| {
+        devices(&fresh, 2);
+        let user = format!("plugin_{}", fresh.database.to_string().rsplit('_').next().unwrap());
+        let login = match fresh.kind {
+            Kind::Postgres => format!("CREATE ROLE {user} LOGIN"),
+            _ => format!("CREATE USER '{user}'@'%'"),
+        };
+        fresh.sql(&login).unwrap();
+        for statement in fresh.store.grants(&user).await.unwrap() {
+            fresh.sql(&statement).unwrap();
+        }
+        let (Database::Postgres(address) | Database::Mysql(address)) = &fresh.database else { panic!() };
+        let mut address = address.with_password().clone();
+        address.set_username(&user).unwrap();
+        let limited = Database::parse(address.as_str()).unwrap();
+        let mut feed = Feed::open(&limited).await.unwrap();
+        assert!(matches!(feed.update().await.unwrap(), Update::Everything(all) if all.devices.len() == 2));
+        assert_eq!(feed.key_id().await.unwrap(), None);
+        revoke(&fresh, 1);
+        assert!(matches!(feed.update().await.unwrap(), Update::Changes(changes) if changes.devices.len() == 1));
+        let mut store = Store::open(&limited, OpenMode::Write).await.unwrap();
+        let error = store.remove_device("d2").await.unwrap_err();
+        assert!(matches!(error, StoreError::Forbidden(_)), "{error}");
+        drop((feed, store));
+        let gone = match fresh.kind {
+            Kind::Postgres => format!("DROP OWNED BY {user}; DROP ROLE {user}"),
+            _ => format!("DROP USER '{user}'@'%'"),
+        };
+        fresh.sql(&gone).unwrap();
+    });
+}
