@@ -36,6 +36,10 @@ pub struct Config {
     pub unknown: Unknown,
     /// How often the database is asked whether it has changed.
     pub poll_interval: Duration,
+    /// The name under which the broker registers in the database, if it is to.
+    pub broker_name: Option<String>,
+    /// How often it writes there that it is alive.
+    pub heartbeat_interval: Duration,
     /// How many log lines a second refusals may write.
     pub refusals_per_second: u32,
     /// Whether the log is told how long the broker has waited for the plugin at most.
@@ -78,6 +82,8 @@ impl Default for Config {
             on_stale: OnStale::Refuse,
             unknown: Unknown::Deny,
             poll_interval: Duration::from_millis(20),
+            broker_name: None,
+            heartbeat_interval: Duration::from_secs(5),
             refusals_per_second: 50,
             callback_times: false,
             handshake: Handshake::Enforce,
@@ -229,7 +235,7 @@ impl std::error::Error for Problems {}
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 25] = [
+pub const KEYS: [&str; 27] = [
     "database",
     "database_url_file",
     "key_file",
@@ -239,6 +245,8 @@ pub const KEYS: [&str; 25] = [
     "on_stale",
     "unknown",
     "poll_interval",
+    "broker_name",
+    "heartbeat_interval",
     "refusals_per_second",
     "callback_times",
     "handshake",
@@ -350,6 +358,10 @@ impl Draft {
             "on_stale" => one_of(value).map(|choice| config.on_stale = choice),
             "unknown" => one_of(value).map(|choice| config.unknown = choice),
             "poll_interval" => duration(&value, Duration::from_secs(1)).map(|time| config.poll_interval = time),
+            "broker_name" => broker_name(value).map(|name| config.broker_name = Some(name)),
+            "heartbeat_interval" => {
+                duration(&value, Duration::from_mins(1)).map(|time| config.heartbeat_interval = time)
+            }
             "callback_times" => truth(&value).map(|truth| config.callback_times = truth),
             "handshake" => one_of(value).map(|choice| config.handshake = choice),
             "resumption" => one_of(value).map(|choice| config.resumption = choice),
@@ -442,6 +454,15 @@ fn text(value: Value) -> Result<String, String> {
         Value::String(text) => Ok(text),
         Value::Integer(number) => Ok(number.to_string()),
         other => Err(format!("a text is wanted, not a {}", other.type_str())),
+    }
+}
+
+fn broker_name(value: Value) -> Result<String, String> {
+    let name = text(value)?;
+    if (1..=255).contains(&name.chars().count()) && !name.contains(char::is_control) {
+        Ok(name)
+    } else {
+        Err("a name of 1 to 255 characters is wanted".to_owned())
     }
 }
 

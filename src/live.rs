@@ -3,6 +3,7 @@
 //! Whoever asks loads the current [`Snapshot`] once and waits for nobody. What a new version means for those who are
 //! connected is listed here; it cannot kick anyone.
 
+pub mod heartbeat;
 pub mod lists;
 pub mod responders;
 
@@ -27,6 +28,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::feed::{Feed, Update};
 
+use heartbeat::{Heartbeat, Progress, Registration};
 use lists::Lists;
 use responders::{Asking, Responders, Shown};
 
@@ -96,6 +98,7 @@ struct Shared {
     ask: Notify,
     answered: Mutex<u64>,
     answer: Condvar,
+    progress: Progress,
 }
 
 /// What is followed.
@@ -111,6 +114,8 @@ pub struct Sources {
     pub lists: Lists,
     /// How responders are asked, if they are.
     pub asking: Option<Asking>,
+    /// As whom the broker registers, if it does.
+    pub registration: Option<Registration>,
 }
 
 impl Live {
@@ -119,8 +124,12 @@ impl Live {
     /// Returns when the first snapshot is there. `wake` is called from the thread whenever there are [`Consequences`].
     pub fn start(mut sources: Sources, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let (feed, key_id, first) = runtime.block_on(async {
+        let (feed, key_id, heartbeat, first) = runtime.block_on(async {
             let mut feed = Feed::open(&sources.database).await?;
+            let heartbeat = match sources.registration.take() {
+                Some(registration) => Some(Heartbeat::begin(sources.database.clone(), registration).await),
+                None => None,
+            };
             let key_id = feed.key_id().await?;
             let mut revocations = Revocations::with_demands(sources.demands);
             for (name, list) in sources.lists.take() {
@@ -134,7 +143,7 @@ impl Live {
                 }
                 None => nothing,
             };
-            Ok::<_, StoreError>((feed, key_id, first))
+            Ok::<_, StoreError>((feed, key_id, heartbeat, first))
         })?;
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(first),
@@ -149,7 +158,9 @@ impl Live {
             ask: Notify::new(),
             answered: Mutex::new(0),
             answer: Condvar::new(),
+            progress: Progress::default(),
         });
+        shared.progress.place(shared.snapshot.load().revision(), feed.checkpoint());
         let (stop, stopped) = oneshot::channel();
         let (notify, notices) = mpsc::channel(MOST_NOTICES);
         let responders = sources.asking.map(|asking| Responders::start(asking, notify.clone())).transpose()?;
@@ -167,9 +178,16 @@ impl Live {
                 let shared = Arc::clone(&follower.shared);
                 let follow = async move {
                     tokio::spawn(watch);
+                    let (end, ends) = oneshot::channel();
+                    let heart = heartbeat.map(|it| tokio::spawn(it.run(Arc::clone(&follower.shared), ends)));
                     tokio::select! {
                         _ = stopped => {}
                         () = follower.run(feed, notices) => {}
+                    }
+                    drop(end);
+                    if let Some(heart) = heart {
+                        // The broker does not wait for a database either.
+                        let _ = tokio::time::timeout(LAST_WORDS, heart).await;
                     }
                 };
                 if catch_unwind(AssertUnwindSafe(|| runtime.block_on(follow))).is_err() {
@@ -246,6 +264,23 @@ impl Live {
         // Nearly every tick finds nothing, and takes no lock to see it.
         let any = self.shared.has_consequences.swap(false, Ordering::AcqRel);
         any.then(|| std::mem::take(&mut *lock(&self.shared.consequences)))
+    }
+
+    /// The checkpoint (see [`crate::store::broker`]) up to which every change is in place. To be asked before
+    /// [`Self::take_consequences`], which then has what follows from them.
+    #[must_use]
+    pub fn placed(&self) -> i64 {
+        self.shared.progress.placed()
+    }
+
+    /// What follows from everything up to this checkpoint is done: nobody is here any more whom it has sent away.
+    pub fn carried_out(&self, checkpoint: i64) {
+        self.shared.progress.done(checkpoint);
+    }
+
+    /// How many sessions there are.
+    pub fn count_sessions(&self, sessions: usize) {
+        self.shared.progress.count_sessions(sessions);
     }
 
     /// Has the broker's thread woken at this time, instead of any other that was named before.
@@ -351,9 +386,18 @@ impl Follower {
 
     /// Asks the database once and puts what it answers in place.
     async fn round(&self, feed: &mut Feed) -> Result<(), StoreError> {
-        let update = feed.update().await?;
+        self.put(feed.update().await?);
+        if self.shared.progress.place(self.shared.snapshot.load().revision(), feed.checkpoint()) {
+            // Somebody waits to hear that everything up to it is done.
+            (self.wake)();
+        }
+        Ok(())
+    }
+
+    /// Puts an update in place.
+    fn put(&self, update: Update) {
         let old = self.shared.snapshot.load_full();
-        let Some(step) = Step::after(&old, update) else { return Ok(()) };
+        let Some(step) = Step::after(&old, update) else { return };
         step.report_unreadable(&old);
         let Step { snapshot: next, devices: changed, revoked, .. } = step;
         let now = unix_now();
@@ -367,7 +411,6 @@ impl Follower {
         );
         self.shared.snapshot.store(Arc::new(next));
         self.tell(changed, leaving, revoked);
-        Ok(())
     }
 
     /// Puts in place what is found out elsewhere than in the database.

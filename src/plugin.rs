@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, CrlExpired, Freshness, Ocsp, OnStale, Unknown};
 use crate::credential::psk::{Psk, SealingKey};
 use crate::key_file::{self, KeyFileError};
+use crate::live::heartbeat::Registration;
 use crate::live::lists::{ListError, Lists};
 use crate::live::responders::Asking;
 use crate::live::{Live, Sources, StartError, unix_now};
@@ -140,10 +141,11 @@ impl Desk {
 }
 
 impl Plugin {
-    /// Opens what `config` names. `wake` is called, from any thread, when the broker should tick soon.
+    /// Opens what `config` names. `wake` is called, from any thread, when the broker should tick soon; `mosquitto` is the
+    /// broker's version.
     ///
     /// All that is missing is reported at once.
-    pub fn start(config: Config, wake: impl Fn() + Send + 'static) -> Result<Self, Vec<NoStart>> {
+    pub fn start(config: Config, mosquitto: &str, wake: impl Fn() + Send + 'static) -> Result<Self, Vec<NoStart>> {
         let key = key_file::read(&config.key_file).map_err(NoStart::from);
         let (lists, wrong_lists) = match Lists::read(&config.crl_files, &config.crl_issuers) {
             Ok(lists) => (lists, Vec::new()),
@@ -161,6 +163,11 @@ impl Plugin {
                 responder: config.ocsp_responder.clone(),
                 refresh: config.ocsp_refresh,
                 require_nonce: config.ocsp_require_nonce,
+            }),
+            registration: config.broker_name.clone().map(|name| Registration {
+                name,
+                interval: config.heartbeat_interval,
+                mosquitto: mosquitto.to_owned(),
             }),
         };
         let live = Live::start(sources, wake).map_err(NoStart::from);
@@ -376,6 +383,7 @@ impl Plugin {
         desk.reloading.set(false);
         desk.sessions.borrow_mut().tick();
         let now = Instant::now();
+        let placed = self.live.placed();
         let snapshot = self.live.snapshot();
         let look_at = |sessions: &Sessions, client_id: &str| {
             let Some(session) = sessions.with_client_id(client_id) else { return };
@@ -403,15 +411,19 @@ impl Plugin {
                 kicks.user_name(&user_name, cause, now, !broker.tells_of_connections());
             }
         }
-        self.kick(desk, broker, now);
+        if self.kick(desk, broker, now) {
+            self.live.carried_out(placed);
+        }
+        self.live.count_sessions(desk.sessions.borrow().count());
         self.refusals.tick();
     }
 
-    fn kick(&self, desk: &Desk, broker: &impl Broker, start: Instant) {
+    /// Throws off who is due, as far as there is time for it. Whether that was all.
+    fn kick(&self, desk: &Desk, broker: &impl Broker, start: Instant) -> bool {
         // Loaded for each one anew: between two kicks the policy may have changed its mind.
         loop {
             let now = Instant::now();
-            let Some((kick, cause)) = desk.kicks.borrow_mut().next(now) else { return };
+            let Some((kick, cause)) = desk.kicks.borrow_mut().next(now) else { return true };
             let _kicking = Kicking::begin(&desk.kicking, cause);
             match &kick {
                 Kick::ClientId(client_id) => {
@@ -427,10 +439,11 @@ impl Plugin {
                 }
             }
             if start.elapsed() > KICKING_TIME {
-                if desk.kicks.borrow().is_due(now) {
+                let more = desk.kicks.borrow().is_due(now);
+                if more {
                     self.live.wake_again();
                 }
-                return;
+                return !more;
             }
         }
     }

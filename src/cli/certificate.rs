@@ -10,6 +10,7 @@ use super::credential;
 use super::error::CliError;
 use super::output::{Output, or_dash};
 use super::place::Place;
+use super::wait::WaitArgs;
 use super::words::{distinguished_name, serial, sha256};
 use crate::credential::certificate::{self, CertificateError, Description, Field, Reading};
 use crate::store::certificate::RevokedCertificate;
@@ -40,6 +41,8 @@ pub(super) struct RevokeArgs {
     /// Why, for whoever looks later
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Take back that a certificate was revoked
@@ -53,6 +56,8 @@ EXAMPLES:
 pub(super) struct UnrevokeArgs {
     #[command(flatten)]
     which: WhichArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// List the certificates that are revoked, by hand or by the lists of authorities
@@ -107,14 +112,15 @@ impl WhichArgs {
 
 pub(super) async fn run(command: CertificateCommand, place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
     match command {
-        CertificateCommand::Revoke(RevokeArgs { which, reason }) => {
+        CertificateCommand::Revoke(RevokeArgs { which, reason, wait }) => {
             let (issuer, serial) = which.resolve()?;
             let reason = reason.as_deref();
             let changed = place.write(async |store| store.revoke_certificate(&issuer, &serial, reason).await).await?;
             let what = if changed { "revoked" } else { "is already revoked" };
-            done(output, &issuer, &serial, changed, what)?;
+            let (object, line) = done(&issuer, &serial, changed, what);
+            return wait.finish(place, output, object, &line).await;
         }
-        CertificateCommand::Unrevoke(UnrevokeArgs { which }) => {
+        CertificateCommand::Unrevoke(UnrevokeArgs { which, wait }) => {
             let (issuer, serial) = which.resolve()?;
             let done_to = place.write(async |store| store.unrevoke_certificate(&issuer, &serial).await).await?;
             let what = match (done_to.changed, done_to.listed) {
@@ -123,7 +129,8 @@ pub(super) async fn run(command: CertificateCommand, place: &Place, output: &mut
                 (false, false) => "is not revoked",
                 (false, true) => return Err(CliError::Listed { issuer, serial }.into()),
             };
-            done(output, &issuer, &serial, done_to.changed, what)?;
+            let (object, line) = done(&issuer, &serial, done_to.changed, what);
+            return wait.finish(place, output, object, &line).await;
         }
         CertificateCommand::List(ListArgs {}) => {
             let revoked = place.read(async |store| store.revoked_certificates().await).await?;
@@ -304,9 +311,8 @@ fn time(seconds: i64) -> String {
         .map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-fn done(output: &mut Output, issuer: &str, serial: &str, changed: bool, what: &str) -> anyhow::Result<()> {
-    if output.is_json() {
-        return output.json(&json!({ "issuer": issuer, "serial": serial, "changed": changed }));
-    }
-    output.line(&format!("certificate `{serial}` of `{issuer}` {what}"))
+/// What was done to a certificate, for programs and for people.
+fn done(issuer: &str, serial: &str, changed: bool, what: &str) -> (Value, String) {
+    let object = json!({ "issuer": issuer, "serial": serial, "changed": changed });
+    (object, format!("certificate `{serial}` of `{issuer}` {what}"))
 }

@@ -13,6 +13,7 @@ use super::key::{self, FreshKey};
 use super::output::{Output, or_dash};
 use super::place::Place;
 use super::rule::with_changed;
+use super::wait::WaitArgs;
 use super::words::{FieldWord, KindWord, identity, moment};
 use crate::credential::certificate::Field;
 use crate::credential::psk::Psk;
@@ -91,10 +92,12 @@ pub(super) struct ListArgs {
 #[command(after_help = "\
 EXAMPLES:
   warden credential revoke device-001 psk
-  warden credential revoke device-001 psk --identity device-001-b")]
+  warden credential revoke device-001 psk --identity device-001-b --wait")]
 pub(super) struct RevokeArgs {
     #[command(flatten)]
     which: WhichArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Remove a credential
@@ -108,6 +111,8 @@ pub(super) struct RemoveArgs {
     which: WhichArgs,
     #[command(flatten)]
     confirm: ConfirmArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -132,22 +137,24 @@ pub(super) async fn run(command: CredentialCommand, place: &Place, output: &mut 
                 show(&credentials, output)?;
             }
         }
-        CredentialCommand::Revoke(RevokeArgs { which }) => {
+        CredentialCommand::Revoke(RevokeArgs { which, wait }) => {
             let (device, kind, identity) = which.resolve();
             let mut store = place.open().await?;
             let (identity, changed) = store.revoke_credential(&device, kind, identity.as_deref()).await?;
             store.close().await?;
             let what = if changed { "revoked" } else { "is already revoked" };
-            done(output, &device, kind, &identity, changed, what)?;
+            let (object, line) = done(&device, kind, &identity, changed, what);
+            return wait.finish(place, output, object, &line).await;
         }
-        CredentialCommand::Remove(RemoveArgs { which, confirm }) => {
+        CredentialCommand::Remove(RemoveArgs { which, confirm, wait }) => {
             let (device, kind, identity) = which.resolve();
             let mut store = place.open().await?;
             let identity = store.find_credential(&device, kind, identity.as_deref()).await?;
             confirm.confirm(format!("removing credential {kind} `{identity}`"))?;
             store.remove_credential(&device, kind, &identity).await?;
             store.close().await?;
-            done(output, &device, kind, &identity, true, "removed")?;
+            let (object, line) = done(&device, kind, &identity, true, "removed");
+            return wait.finish(place, output, object, &line).await;
         }
     }
     Ok(Exit::Done)
@@ -253,17 +260,8 @@ pub(super) fn to_json(credential: &Credential) -> Value {
     })
 }
 
-fn done(
-    output: &mut Output,
-    device: &str,
-    kind: Kind,
-    identity: &str,
-    changed: bool,
-    what: &str,
-) -> anyhow::Result<()> {
-    if output.is_json() {
-        return output
-            .json(&json!({ "device": device, "kind": kind.as_str(), "identity": identity, "changed": changed }));
-    }
-    output.line(&format!("credential {kind} `{identity}` of device `{device}` {what}"))
+/// What was done to a credential, for programs and for people.
+fn done(device: &str, kind: Kind, identity: &str, changed: bool, what: &str) -> (Value, String) {
+    let object = json!({ "device": device, "kind": kind.as_str(), "identity": identity, "changed": changed });
+    (object, format!("credential {kind} `{identity}` of device `{device}` {what}"))
 }

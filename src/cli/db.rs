@@ -15,21 +15,25 @@ pub(super) enum DbCommand {
 
 /// Write the statements that give the plugin's user the rights that it needs
 ///
-/// It may then read what the plugin follows, and change nothing. Whoever owns the tables can run them.
+/// It may then read what the plugin follows, and change nothing but, with `--heartbeat`, what brokers say of themselves. Whoever owns the tables can run them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES:
   warden db grant-sql --plugin-role mosquitto
+  warden db grant-sql --plugin-role mosquitto --heartbeat
   warden db grant-sql --plugin-role mosquitto@10.0.0.%")]
 pub(super) struct GrantSqlArgs {
     /// The plugin's user: a role of PostgreSQL, a user or user@host of MariaDB or MySQL
     #[arg(long, value_name = "NAME")]
     plugin_role: String,
+    /// It also registers its broker (option `broker_name`): it may write to the table of brokers
+    #[arg(long)]
+    heartbeat: bool,
 }
 
 pub(super) async fn run(command: DbCommand, place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
-    let DbCommand::GrantSql(GrantSqlArgs { plugin_role }) = command;
-    let statements = place.read(async |store| store.grants(&plugin_role).await).await?;
+    let DbCommand::GrantSql(GrantSqlArgs { plugin_role, heartbeat }) = command;
+    let statements = place.read(async |store| store.grants(&plugin_role, heartbeat).await).await?;
     if output.is_json() {
         output.json(&json!(statements))?;
     } else {

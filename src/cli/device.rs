@@ -10,6 +10,7 @@ use super::key::{self, FreshKey};
 use super::output::{Output, or_dash};
 use super::place::Place;
 use super::rule::with_changed;
+use super::wait::WaitArgs;
 use super::words::{StatusWord, attribute, client_id_pattern};
 use crate::credential::certificate::Field;
 use crate::credential::psk::Psk;
@@ -135,6 +136,8 @@ pub(super) struct SuspendArgs {
     /// Why, for whoever looks later
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Keep a device out and forget what it subscribed to; if it is connected, it has to leave at once
@@ -142,6 +145,7 @@ pub(super) struct SuspendArgs {
 #[command(after_help = "\
 EXAMPLES:
   warden device revoke device-001 --reason stolen
+  warden device revoke device-001 --wait --timeout 30s
   sqlite3 /var/lib/mosquitto/warden.db \\
     \"UPDATE devices SET status = 'revoked' WHERE name = 'device-001'\"")]
 pub(super) struct RevokeArgs {
@@ -150,6 +154,8 @@ pub(super) struct RevokeArgs {
     /// Why, for whoever looks later
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Let a suspended or revoked device in again
@@ -160,6 +166,8 @@ EXAMPLES:
 pub(super) struct ActivateArgs {
     /// The device's name
     device: String,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Remove a device with its credentials
@@ -173,6 +181,8 @@ pub(super) struct RemoveArgs {
     device: String,
     #[command(flatten)]
     confirm: ConfirmArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 pub(super) async fn run(command: DeviceCommand, place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
@@ -198,26 +208,23 @@ pub(super) async fn run(command: DeviceCommand, place: &Place, output: &mut Outp
             let record = place.write(async |store| store.set_device(&args.device, &change).await).await?;
             show(&record, output)?;
         }
-        DeviceCommand::Suspend(SuspendArgs { device, reason }) => {
-            set_status(&device, Status::Suspended, reason.as_deref(), place, output).await?;
+        DeviceCommand::Suspend(SuspendArgs { device, reason, wait }) => {
+            return set_status(&device, Status::Suspended, reason.as_deref(), &wait, place, output).await;
         }
-        DeviceCommand::Revoke(RevokeArgs { device, reason }) => {
-            set_status(&device, Status::Revoked, reason.as_deref(), place, output).await?;
+        DeviceCommand::Revoke(RevokeArgs { device, reason, wait }) => {
+            return set_status(&device, Status::Revoked, reason.as_deref(), &wait, place, output).await;
         }
-        DeviceCommand::Activate(ActivateArgs { device }) => {
-            set_status(&device, Status::Active, None, place, output).await?;
+        DeviceCommand::Activate(ActivateArgs { device, wait }) => {
+            return set_status(&device, Status::Active, None, &wait, place, output).await;
         }
-        DeviceCommand::Remove(RemoveArgs { device, confirm }) => {
+        DeviceCommand::Remove(RemoveArgs { device, confirm, wait }) => {
             let mut store = place.open().await?;
             store.device(&device).await?;
             confirm.confirm(format!("removing device `{device}` with its credentials"))?;
             store.remove_device(&device).await?;
             store.close().await?;
-            if output.is_json() {
-                output.json(&json!({ "device": device, "changed": true }))?;
-            } else {
-                output.line(&format!("device `{device}` removed"))?;
-            }
+            let object = json!({ "device": device, "changed": true });
+            return wait.finish(place, output, object, &format!("device `{device}` removed")).await;
         }
     }
     Ok(Exit::Done)
@@ -266,15 +273,15 @@ async fn set_status(
     device: &str,
     status: Status,
     reason: Option<&str>,
+    wait: &WaitArgs,
     place: &Place,
     output: &mut Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Exit> {
     let changed = place.write(async |store| store.set_status(device, status, reason).await).await?;
     let word = status.as_str();
-    if output.is_json() {
-        return output.json(&json!({ "device": device, "status": word, "changed": changed }));
-    }
-    output.line(&format!("device `{device}` is {}{word}", if changed { "now " } else { "already " }))
+    let object = json!({ "device": device, "status": word, "changed": changed });
+    let line = format!("device `{device}` is {}{word}", if changed { "now " } else { "already " });
+    wait.finish(place, output, object, &line).await
 }
 
 fn list(devices: &[DeviceSummary], output: &mut Output) -> anyhow::Result<()> {

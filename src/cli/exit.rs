@@ -17,12 +17,14 @@ pub enum Exit {
     Usage = 2,
     /// For `explain`: denied. The command itself did not fail.
     Denied = 3,
-    /// There is no such device, credential, role or rule.
+    /// There is no such device, credential, role, rule or broker.
     NotFound = 4,
     /// What is there stands against it.
     Conflict = 5,
     /// The database or the key file cannot be used.
     Unavailable = 6,
+    /// For `--wait`: what was to be changed is, but not every broker has confirmed in time.
+    NotConfirmed = 7,
 }
 
 impl From<Exit> for ExitCode {

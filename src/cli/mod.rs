@@ -3,6 +3,7 @@
 //! Arguments are parsed and checked here and in the files below; past that nobody reads a string again. What is true of
 //! the database is the store's business, what a rule means the policy's.
 
+mod broker;
 mod certificate;
 mod completions;
 mod confirm;
@@ -20,6 +21,7 @@ mod place;
 mod role;
 mod rule;
 mod status;
+mod wait;
 mod words;
 
 use std::io::Write;
@@ -53,9 +55,10 @@ EXIT CODES:
   1  failed
   2  the command line makes no sense
   3  for `explain`: denied
-  4  no such device, credential, role or rule
+  4  no such device, credential, role, rule or broker
   5  in conflict with what is there
   6  the database or the key file cannot be used
+  7  for `--wait` and `broker wait`: not every broker has confirmed in time
 
 EXAMPLES:
   warden init
@@ -80,6 +83,8 @@ enum Command {
     Role(role::RoleCommand),
     #[command(subcommand)]
     Rule(rule::RuleCommand),
+    #[command(subcommand)]
+    Broker(broker::BrokerCommand),
     #[command(subcommand)]
     Db(db::DbCommand),
     Explain(explain::ExplainArgs),
@@ -114,6 +119,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Crl(command) => crl::run(command, &place, output).await,
         Command::Role(command) => role::run(command, &place, output).await,
         Command::Rule(command) => rule::run(command, &place, output).await,
+        Command::Broker(command) => broker::run(command, &place, output).await,
         Command::Db(command) => db::run(command, &place, output).await,
         Command::Explain(args) => explain::run(&args, &place, output).await,
         Command::Status(_) => status::run(&place, output).await,

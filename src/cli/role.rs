@@ -8,6 +8,7 @@ use super::confirm::ConfirmArgs;
 use super::output::{Output, or_dash};
 use super::place::Place;
 use super::rule;
+use super::wait::WaitArgs;
 use super::words::client_id_pattern;
 use crate::store::role::{RoleRecord, RoleSummary};
 
@@ -68,6 +69,8 @@ pub(super) struct RemoveArgs {
     role: String,
     #[command(flatten)]
     confirm: ConfirmArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Give a device a role
@@ -80,6 +83,8 @@ pub(super) struct GrantArgs {
     role: String,
     /// The device's name
     device: String,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Take a role off a device
@@ -92,6 +97,8 @@ pub(super) struct WithdrawArgs {
     role: String,
     /// The device's name
     device: String,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 pub(super) async fn run(command: RoleCommand, place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
@@ -139,31 +146,29 @@ pub(super) async fn run(command: RoleCommand, place: &Place, output: &mut Output
             args.confirm.confirm(format!("removing role `{}`, which {devices} devices have,", args.role))?;
             store.remove_role(&args.role).await?;
             store.close().await?;
-            if output.is_json() {
-                output.json(&json!({ "role": args.role, "changed": true }))?;
-            } else {
-                output.line(&format!("role `{}` removed", args.role))?;
-            }
+            let object = json!({ "role": args.role, "changed": true });
+            return args.wait.finish(place, output, object, &format!("role `{}` removed", args.role)).await;
         }
-        RoleCommand::Grant(GrantArgs { role, device }) => {
+        RoleCommand::Grant(GrantArgs { role, device, wait }) => {
             let changed = place.write(async |store| store.grant(&device, &role).await).await?;
             let what = if changed { "has" } else { "has already" };
-            granted(output, &role, &device, changed, what)?;
+            let (object, line) = granted(&role, &device, changed, what);
+            return wait.finish(place, output, object, &line).await;
         }
-        RoleCommand::Withdraw(WithdrawArgs { role, device }) => {
+        RoleCommand::Withdraw(WithdrawArgs { role, device, wait }) => {
             let changed = place.write(async |store| store.withdraw(&device, &role).await).await?;
             let what = if changed { "no longer has" } else { "does not have" };
-            granted(output, &role, &device, changed, what)?;
+            let (object, line) = granted(&role, &device, changed, what);
+            return wait.finish(place, output, object, &line).await;
         }
     }
     Ok(Exit::Done)
 }
 
-fn granted(output: &mut Output, role: &str, device: &str, changed: bool, what: &str) -> anyhow::Result<()> {
-    if output.is_json() {
-        return output.json(&json!({ "device": device, "role": role, "changed": changed }));
-    }
-    output.line(&format!("device `{device}` {what} role `{role}`"))
+/// What has become of a role of a device, for programs and for people.
+fn granted(role: &str, device: &str, changed: bool, what: &str) -> (Value, String) {
+    let object = json!({ "device": device, "role": role, "changed": changed });
+    (object, format!("device `{device}` {what} role `{role}`"))
 }
 
 fn to_json(record: &RoleRecord) -> Value {

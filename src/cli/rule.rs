@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::output::Output;
 use super::place::Place;
+use super::wait::WaitArgs;
 use super::words::{EffectWord, RuleActionWord, rule_topic};
 use crate::store::rule::{NewRule, Rule};
 
@@ -44,6 +45,8 @@ pub(super) struct AddArgs {
     /// Only for messages that are retained (true), or that are not (false)
     #[arg(long, value_name = "BOOL")]
     retain: Option<bool>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// List the rules of a role, or of all
@@ -66,6 +69,8 @@ EXAMPLES:
 pub(super) struct RemoveArgs {
     /// The rule's number, as `warden rule list` shows it
     id: i64,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 pub(super) async fn run(command: RuleCommand, place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
@@ -79,12 +84,9 @@ pub(super) async fn run(command: RuleCommand, place: &Place, output: &mut Output
                 retain: args.retain,
             };
             let (rule, added) = place.write(async |store| store.add_rule(&args.role, &new).await).await?;
-            if output.is_json() {
-                output.json(&with_changed(to_json(&rule), added))?;
-            } else {
-                let what = if added { "added" } else { "is there already" };
-                output.line(&format!("rule {} of role `{}` {what}: {}", rule.id, rule.role, words(&rule)))?;
-            }
+            let what = if added { "added" } else { "is there already" };
+            let line = format!("rule {} of role `{}` {what}: {}", rule.id, rule.role, words(&rule));
+            return args.wait.finish(place, output, with_changed(to_json(&rule), added), &line).await;
         }
         RuleCommand::List(args) => {
             let rules = place.read(async |store| store.rules(args.role.as_deref()).await).await?;
@@ -96,11 +98,8 @@ pub(super) async fn run(command: RuleCommand, place: &Place, output: &mut Output
         }
         RuleCommand::Remove(args) => {
             let rule = place.write(async |store| store.remove_rule(args.id).await).await?;
-            if output.is_json() {
-                output.json(&with_changed(to_json(&rule), true))?;
-            } else {
-                output.line(&format!("rule {} of role `{}` removed: {}", rule.id, rule.role, words(&rule)))?;
-            }
+            let line = format!("rule {} of role `{}` removed: {}", rule.id, rule.role, words(&rule));
+            return args.wait.finish(place, output, with_changed(to_json(&rule), true), &line).await;
         }
     }
     Ok(Exit::Done)

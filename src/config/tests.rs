@@ -68,7 +68,7 @@ fn every_mistake_is_reported_at_once() {
     let expected = [
         "`barrier_timeout` in `w.toml`: a time with its unit is wanted, such as \"100ms\" or \"60s\"",
         "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, database_url_file, key_file, freshness, \
-         barrier_timeout, max_staleness, on_stale, unknown, poll_interval, refusals_per_second, \
+         barrier_timeout, max_staleness, on_stale, unknown, poll_interval, broker_name, heartbeat_interval, refusals_per_second, \
          callback_times, handshake, resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
          certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
          ocsp.responder, ocsp.refresh, ocsp.require_nonce",
@@ -141,4 +141,23 @@ fn another_kind_of_database_is_a_mistake_and_shows_no_password() {
 #[test]
 fn every_key_can_be_a_plugin_option() {
     assert!(KEYS.iter().all(|key| key.len() >= 3));
+}
+
+#[test]
+fn a_broker_has_a_name_if_it_is_given_one() {
+    assert_eq!(Config::default().broker_name, None);
+    let config = from_options([("broker_name", "oslo-1"), ("heartbeat_interval", "100ms")], no_file).unwrap();
+    assert_eq!(
+        (config.broker_name.as_deref(), config.heartbeat_interval),
+        (Some("oslo-1"), Duration::from_millis(100))
+    );
+    for (options, words) in [
+        ([("broker_name", "")], "1 to 255 characters"),
+        ([("broker_name", "a\u{1b}")], "1 to 255 characters"),
+        ([("heartbeat_interval", "2m")], "at most 1m"),
+        ([("heartbeat_interval", "0s")], "longer than zero"),
+    ] {
+        let found = problems(&options, "");
+        assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
+    }
 }

@@ -11,8 +11,8 @@ use super::client::text;
 use super::guard::{measure, refuse_on_panic};
 use super::thread::MainThread;
 use super::wake::{Waker, without_signals};
-use super::{callback, handshake, sys};
-use crate::config::{self, Problems};
+use super::{callback, handshake, sys, version};
+use crate::config::{self, Config, Problems};
 use crate::log;
 use crate::plugin::{Desk, Plugin};
 
@@ -134,7 +134,8 @@ pub(super) unsafe fn start(
             Ok(config) => config,
             Err(problems) => {
                 // What is wrong with the files that are named is said at once as well.
-                let rest = problems.rest().map(|config| without_signals(|| Plugin::start(config.clone(), || ())));
+                let rest = problems.rest().map(|config| Config { broker_name: None, ..config.clone() });
+                let rest = rest.map(|config| without_signals(|| Plugin::start(config, "", || ())));
                 let more = rest.and_then(Result::err).unwrap_or_default();
                 let more = more.iter().map(|problem| log::causes(problem));
                 return refuse(&mut problems.iter().map(str::to_owned).chain(more));
@@ -145,7 +146,11 @@ pub(super) unsafe fn start(
     }
     let waker = Waker::install();
     let wake = Waker::of_this_thread();
-    let plugin = match without_signals(|| Plugin::start(config, wake)) {
+    let mosquitto = match config.broker_name {
+        Some(_) => version::of_program_at(broker.functions.log as usize),
+        None => String::new(),
+    };
+    let plugin = match without_signals(|| Plugin::start(config, &mosquitto, wake)) {
         Ok(plugin) => Arc::new(plugin),
         Err(problems) => return refuse(&mut problems.iter().map(|problem| log::causes(problem))),
     };

@@ -19,6 +19,7 @@ mod guard;
 mod handshake;
 mod sys;
 mod thread;
+mod version;
 mod wake;
 
 #[cfg(test)]

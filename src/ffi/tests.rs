@@ -2,6 +2,7 @@
 
 mod faults;
 mod gates;
+mod heartbeat;
 mod hostile;
 mod kicks;
 mod starts;
@@ -97,8 +98,8 @@ impl Plugin {
         unsafe { start(functions(), std::ptr::null_mut(), &raw mut self.user_data, options.as_mut_ptr(), count) }
     }
 
-    fn sql(&self, statement: &str) {
-        sql(&self.database(), statement);
+    fn sql(&self, statement: &str) -> String {
+        sql(&self.database(), statement)
     }
 }
 
@@ -127,10 +128,12 @@ fn tick_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn sql(database: &Path, statement: &str) {
-    let output = Command::new("sqlite3").arg(database).arg(format!("PRAGMA busy_timeout = 5000; {statement}")).output();
+/// What the shell answers.
+fn sql(database: &Path, statement: &str) -> String {
+    let output = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(database).arg(statement).output();
     let output = output.expect("the sqlite3 shell is needed: apt-get install sqlite3");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn tick() {

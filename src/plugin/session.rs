@@ -98,6 +98,12 @@ impl Sessions {
         self.by_certificate.get(id).into_iter().flatten().map(|client_id| &**client_id)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_client_id.len()
+    }
+
     /// When the next certificate of a session expires.
     #[must_use]
     pub fn next_end(&self) -> Option<UnixSeconds> {

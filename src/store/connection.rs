@@ -429,6 +429,15 @@ impl Dialect {
         }
     }
 
+    /// The present time, as times are written everywhere.
+    pub(super) const fn now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')",
+            Self::Postgres => "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
+            Self::Mysql => "date_format(utc_timestamp(), '%Y-%m-%dT%H:%i:%sZ')",
+        }
+    }
+
     /// A credential's moments, as texts. What means none stays as it is.
     pub(super) const fn moments(self) -> &'static str {
         match self {

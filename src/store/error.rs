@@ -16,6 +16,7 @@ pub enum Noun {
     Credential,
     Role,
     Rule,
+    Broker,
 }
 
 impl fmt::Display for Noun {
@@ -25,6 +26,7 @@ impl fmt::Display for Noun {
             Self::Credential => "credential",
             Self::Role => "role",
             Self::Rule => "rule",
+            Self::Broker => "broker",
         })
     }
 }
@@ -134,11 +136,21 @@ impl StoreError {
         Self::NotFound { noun, name: name.to_owned(), nearest: None }
     }
 
+    /// Whether it is a right that is missing.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            Self::At { cause, .. } => cause.is_forbidden(),
+            Self::Forbidden(_) => true,
+            _ => false,
+        }
+    }
+
     /// What may help, where that is more than the message says.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
-            Self::NotFound { noun: noun @ (Noun::Device | Noun::Role), .. } => {
+            Self::NotFound { noun: noun @ (Noun::Device | Noun::Role | Noun::Broker), .. } => {
                 Some(format!("`warden {noun} list` shows what there is"))
             }
             Self::At { cause, .. } => cause.hint(),
@@ -253,6 +265,7 @@ fn of_constraint(name: &str) -> Option<StoreError> {
         "devices_name_characters" => "a device name cannot hold `+`, `#`, `/` or control characters",
         "devices_name_length" | "roles_name_length" => "a name has 1 to 255 characters",
         "devices_client_id" | "roles_client_id" => "a client id pattern has 1 to 1024 characters",
+        "brokers_name_length" => "a broker's name has 1 to 255 characters",
         "devices_attributes" => "attributes are a JSON object",
         "credentials_fingerprint" => "a fingerprint is written in 64 lower-case hexadecimal digits",
         "credentials_serial" => "a serial number is written in lower-case hexadecimal digits, without leading zeros",

@@ -103,6 +103,17 @@ impl Feed {
         }
     }
 
+    /// The checkpoint as of the last update: what that has answered, and those before it, is all that was committed before
+    /// the checkpoint was raised.
+    #[must_use]
+    pub fn checkpoint(&self) -> i64 {
+        match &self.0 {
+            Kind::Sqlite(feed) => feed.checkpoint,
+            Kind::Postgres(feed) => feed.checkpoint,
+            Kind::Mysql(feed) => feed.checkpoint,
+        }
+    }
+
     /// Returns when it is time to ask again: after `poll_interval`, or when the database says that something was
     /// committed. While it says so by itself, it is asked less often.
     pub async fn wait(&self, poll_interval: Duration) {

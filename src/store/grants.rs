@@ -1,4 +1,5 @@
-//! What the plugin's user must be allowed on a server: to read what it follows, and nothing else.
+//! What the plugin's user must be allowed on a server: to read what it follows, to write its own row where it is to
+//! have one, and nothing else.
 
 use super::connection::{Ask, Dialect, sql};
 use super::{Store, StoreError};
@@ -16,10 +17,13 @@ const READ: [&str; 9] = [
     "_sqlx_migrations",
 ];
 
+/// What a broker does to the table of brokers.
+const REGISTER: &str = "SELECT, INSERT, UPDATE";
+
 impl Store {
-    /// The statements that let this user follow the database: a role of PostgreSQL, a user or `user@host` of MariaDB or
-    /// MySQL. None for a file, which knows no users.
-    pub async fn grants(&mut self, user: &str) -> Result<Vec<String>, StoreError> {
+    /// The statements that let this user follow the database, and register as a broker where it has a `heartbeat`: a role
+    /// of PostgreSQL, a user or `user@host` of MariaDB or MySQL. None for a file, which knows no users.
+    pub async fn grants(&mut self, user: &str, heartbeat: bool) -> Result<Vec<String>, StoreError> {
         match self.connection.dialect() {
             Dialect::Sqlite => Ok(Vec::new()),
             Dialect::Postgres => {
@@ -28,11 +32,13 @@ impl Store {
                 let user = format!("\"{}\"", user.replace('"', "\"\""));
                 let tables = READ.map(|table| format!("{schema}.{table}")).join(", ");
                 // LISTEN needs no right of its own.
-                Ok(vec![
+                let mut grants = vec![
                     format!("GRANT CONNECT ON DATABASE {database} TO {user};"),
                     format!("GRANT USAGE ON SCHEMA {schema} TO {user};"),
                     format!("GRANT SELECT ON {tables} TO {user};"),
-                ])
+                ];
+                grants.extend(heartbeat.then(|| format!("GRANT {REGISTER} ON {schema}.brokers TO {user};")));
+                Ok(grants)
             }
             Dialect::Mysql => {
                 let (database,): (String,) = self.connection.one(sql("SELECT database()")).await?;
@@ -40,11 +46,12 @@ impl Store {
                 let quoted = |text: &str, quote: char| {
                     format!("{quote}{}{quote}", text.replace(quote, &String::from_iter([quote, quote])))
                 };
-                let grant = |table| {
+                let grant = |(rights, table)| {
                     let (database, user, host) = (quoted(&database, '`'), quoted(name, '\''), quoted(host, '\''));
-                    format!("GRANT SELECT ON {database}.{table} TO {user}@{host};")
+                    format!("GRANT {rights} ON {database}.{table} TO {user}@{host};")
                 };
-                Ok(READ.map(grant).into())
+                let tables = READ.map(|table| ("SELECT", table));
+                Ok(tables.into_iter().chain(heartbeat.then_some((REGISTER, "brokers"))).map(grant).collect())
             }
         }
     }

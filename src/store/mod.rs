@@ -11,6 +11,7 @@ use std::path::Path;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
 
+pub mod broker;
 pub mod certificate;
 mod connection;
 pub mod credential;
@@ -23,6 +24,7 @@ mod grants;
 mod mysql;
 mod postgres;
 mod read;
+pub mod registry;
 pub mod role;
 mod rows;
 pub mod rule;

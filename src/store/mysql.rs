@@ -48,16 +48,27 @@ pub(super) struct MysqlFeed {
     /// Up to which number entries were deleted when the log was last read.
     deleted: i64,
     looked_at_open: Instant,
+    /// As of the last update.
+    pub(super) checkpoint: i64,
 }
 
 /// An entry of the log, by its number.
 type Entry = (i64, (Entity, i64));
 
+/// What the log and the facts about it say at one moment.
+struct State {
+    /// Up to which number entries are deleted.
+    deleted: i64,
+    checkpoint: i64,
+    /// The entries that were not seen, by rising number.
+    found: Vec<Entry>,
+}
+
 impl MysqlFeed {
     pub(super) async fn open(address: &Address) -> Result<Self, StoreError> {
         let mut connection = connect(address).await?.with_patience(PATIENCE);
         schema::state(&mut connection).await?.current()?;
-        Ok(Self { connection, unseen: None, deleted: 0, looked_at_open: Instant::now() })
+        Ok(Self { connection, unseen: None, deleted: 0, looked_at_open: Instant::now(), checkpoint: 0 })
     }
 
     pub(super) async fn update(&mut self) -> Result<Update, StoreError> {
@@ -69,18 +80,18 @@ impl MysqlFeed {
             unseen.give_up(Instant::now());
             self.looked_at_open = Instant::now();
         }
-        let (deleted, found) = entries(&mut self.connection, &unseen).await?;
+        let State { deleted, checkpoint, found } = state(&mut self.connection, &unseen).await?;
         // What is deleted now and was not before may have been committed in between.
         if deleted != self.deleted && deleted >= unseen.first() {
             return self.read_everything().await;
         }
         if found.is_empty() {
-            self.deleted = deleted;
+            (self.deleted, self.checkpoint) = (deleted, checkpoint);
             self.unseen = Some(unseen);
             return Ok(Update::Nothing);
         }
         let mut snapshot = self.connection.begin(Purpose::Read).await?;
-        let (deleted, found) = entries(&mut snapshot, &unseen).await?;
+        let State { deleted, checkpoint, found } = state(&mut snapshot, &unseen).await?;
         if deleted != self.deleted && deleted >= unseen.first() {
             drop(snapshot);
             return self.read_everything().await;
@@ -92,7 +103,7 @@ impl MysqlFeed {
         }
         let changes = read::changes(&mut snapshot, named, unseen.newest()).await?;
         snapshot.commit().await?;
-        self.deleted = deleted;
+        (self.deleted, self.checkpoint) = (deleted, checkpoint);
         self.unseen = Some(unseen);
         Ok(Update::Changes(changes))
     }
@@ -101,40 +112,42 @@ impl MysqlFeed {
         let mut snapshot = self.connection.begin(Purpose::Read).await?;
         let mut unseen = Unseen::after(0);
         // From the oldest on: a transaction that is still open may have written its entry any time ago.
-        let (deleted, found) = entries(&mut snapshot, &unseen).await?;
+        let State { deleted, checkpoint, found } = state(&mut snapshot, &unseen).await?;
         for (number, _) in found {
             unseen.see(number, Instant::now());
         }
         let everything = read::everything(&mut snapshot, unseen.newest()).await?;
         snapshot.commit().await?;
-        self.deleted = deleted;
+        (self.deleted, self.checkpoint) = (deleted, checkpoint);
         self.unseen = Some(unseen);
         Ok(Update::Everything(everything))
     }
 }
 
-/// Up to which number entries are deleted, and the entries that were not seen, by rising number.
-async fn entries(connection: &mut impl Ask, unseen: &Unseen) -> Result<(i64, Vec<Entry>), sqlx::Error> {
+/// The state of the database, where so much was seen.
+async fn state(connection: &mut impl Ask, unseen: &Unseen) -> Result<State, sqlx::Error> {
     let (newest, gaps) = (unseen.newest(), ranges(unseen));
+    // One statement, so that all of it is from one moment.
     let query = format!(
-        "SELECT CAST(value AS SIGNED) AS revision, NULL AS entity, NULL AS entity_id
-         FROM warden_meta WHERE warden_meta.key = 'change_log_deleted'
+        "SELECT CAST(value AS SIGNED) AS revision, NULL AS entity,
+                CASE WHEN warden_meta.key = 'checkpoint' THEN 1 END AS entity_id
+         FROM warden_meta WHERE warden_meta.key IN ('change_log_deleted', 'checkpoint')
          UNION ALL SELECT revision, entity, entity_id FROM change_log WHERE revision > {newest}{gaps}
          ORDER BY revision"
     );
     let rows: Vec<(i64, Option<String>, Option<i64>)> = connection.all(once(query)).await?;
-    let mut deleted = 0;
-    let mut found = Vec::new();
+    let mut state = State { deleted: 0, checkpoint: 0, found: Vec::new() };
     for row in rows {
         match row {
             (number, Some(entity), Some(id)) if unseen.contains(number) => {
-                found.push((number, (Entity::of(&entity), id)));
+                state.found.push((number, (Entity::of(&entity), id)));
             }
             (_, Some(_), _) => {}
-            (number, None, _) => deleted = number,
+            (number, None, None) => state.deleted = number,
+            (number, None, Some(_)) => state.checkpoint = number,
         }
     }
-    Ok((deleted, found))
+    Ok(state)
 }
 
 /// The numbers in gaps whose entries are there, committed or not.

@@ -71,6 +71,8 @@ pub(super) struct PostgresFeed {
     /// What the last update saw, and of which table: another one may come to have its name.
     seen: Option<(Seen, i64)>,
     revision: i64,
+    /// As of the last update.
+    pub(super) checkpoint: i64,
 }
 
 /// What the two connections have in common.
@@ -87,7 +89,8 @@ const STATE: &str = "\
            (SELECT coalesce(max(revision), 0) FROM change_log), \
            coalesce((SELECT value::bigint FROM warden_meta WHERE key = 'change_log_deleted'), 0), \
            (SELECT count(*) FROM (SELECT 1 FROM change_log WHERE xid >= ?1::xid8 LIMIT 1) AS newer) \
-               + (SELECT count(*) FROM (SELECT 1 FROM change_log WHERE xid = ANY (?2::xid8[]) LIMIT 1) AS late) \
+               + (SELECT count(*) FROM (SELECT 1 FROM change_log WHERE xid = ANY (?2::xid8[]) LIMIT 1) AS late), \
+           coalesce((SELECT value::bigint FROM warden_meta WHERE key = 'checkpoint'), 0) \
     FROM pg_current_snapshot() AS s";
 
 impl PostgresFeed {
@@ -96,22 +99,23 @@ impl PostgresFeed {
         schema::state(&mut connection).await?.current()?;
         let wake = Arc::new(Wake::default());
         let listener = tokio::spawn(listen(connect_options(address)?, Arc::clone(&wake)));
-        Ok(Self { connection, wake, listener, seen: None, revision: 0 })
+        Ok(Self { connection, wake, listener, seen: None, revision: 0, checkpoint: 0 })
     }
 
     pub(super) async fn update(&mut self) -> Result<Update, StoreError> {
         let Some((seen, table)) = self.seen.clone() else { return self.read_everything().await };
-        let (state, now_table, _, deleted, unseen) = self.state(&seen).await?;
+        let (state, now_table, _, deleted, unseen, checkpoint) = self.state(&seen).await?;
         if now_table != table || u64::try_from(deleted).is_ok_and(|deleted| deleted >= seen.xmin) {
             return self.read_everything().await;
         }
         if unseen == 0 {
             // What is not visible yet is not visible in this state either.
             self.seen = Some((state, table));
+            self.checkpoint = checkpoint;
             return Ok(Update::Nothing);
         }
         let mut snapshot = self.connection.begin(Purpose::Read).await?;
-        let (state, now_table, newest, deleted, _) = state_of(&mut snapshot, &seen).await?;
+        let (state, now_table, newest, deleted, _, checkpoint) = state_of(&mut snapshot, &seen).await?;
         if now_table != table || u64::try_from(deleted).is_ok_and(|deleted| deleted >= seen.xmin) {
             drop(snapshot);
             return self.read_everything().await;
@@ -125,17 +129,18 @@ impl PostgresFeed {
         let changes = read::changes(&mut snapshot, named, self.revision).await?;
         snapshot.commit().await?;
         self.seen = Some((state, table));
+        self.checkpoint = checkpoint;
         Ok(Update::Changes(changes))
     }
 
     async fn read_everything(&mut self) -> Result<Update, StoreError> {
         let mut snapshot = self.connection.begin(Purpose::Read).await?;
         let nothing = Seen { xmin: 0, xmax: u64::MAX, running: "{}".to_owned() };
-        let (state, table, newest, _, _) = state_of(&mut snapshot, &nothing).await?;
+        let (state, table, newest, _, _, checkpoint) = state_of(&mut snapshot, &nothing).await?;
         let everything = read::everything(&mut snapshot, newest).await?;
         snapshot.commit().await?;
         self.seen = Some((state, table));
-        self.revision = newest;
+        (self.revision, self.checkpoint) = (newest, checkpoint);
         Ok(Update::Everything(everything))
     }
 
@@ -157,14 +162,15 @@ impl Drop for PostgresFeed {
 }
 
 /// What is seen now, the number of the log's table, its newest revision, up to which transaction entries are deleted,
-/// and whether there are entries that were not seen.
-type State = (Seen, i64, i64, i64, i64);
+/// whether there are entries that were not seen, and the checkpoint.
+type State = (Seen, i64, i64, i64, i64, i64);
 
 async fn state_of(connection: &mut impl Ask, seen: &Seen) -> Result<State, StoreError> {
     let query = sql(STATE).bind(seen.xmax.to_string()).bind(&seen.running);
-    let (state, table, newest, deleted, unseen): (String, i64, i64, i64, i64) = connection.one(query).await?;
+    let state = connection.one(query).await?;
+    let (state, table, newest, deleted, unseen, checkpoint): (String, i64, i64, i64, i64, i64) = state;
     let state = Seen::parse(&state).ok_or_else(|| sqlx::Error::Decode("a snapshot that is none".into()))?;
-    Ok((state, table, newest, deleted, unseen))
+    Ok((state, table, newest, deleted, unseen, checkpoint))
 }
 
 /// Listens for as long as the feed lives. Without it the feed asks as often as its operator said: late, not blind.

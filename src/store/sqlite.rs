@@ -53,6 +53,8 @@ pub(super) struct SqliteFeed {
     data_version: Option<i64>,
     /// The revision of the last update.
     revision: Option<i64>,
+    /// As of the last update.
+    pub(super) checkpoint: i64,
 }
 
 impl SqliteFeed {
@@ -61,7 +63,7 @@ impl SqliteFeed {
         file::check(path, OpenMode::Write)?;
         let file = file_number(path)?;
         let connection = connect(path, OpenMode::Read).await?;
-        Ok(Self { path: path.to_owned(), connection, file, data_version: None, revision: None })
+        Ok(Self { path: path.to_owned(), connection, file, data_version: None, revision: None, checkpoint: 0 })
     }
 
     pub(super) async fn update(&mut self) -> Result<Update, StoreError> {
@@ -82,8 +84,10 @@ impl SqliteFeed {
     async fn read(&mut self) -> Result<Update, StoreError> {
         let known = self.revision;
         let mut snapshot = self.connection.begin(Purpose::Read).await?;
-        let bounds = sql("SELECT coalesce(min(revision), 0), coalesce(max(revision), 0) FROM change_log");
-        let (oldest, newest): (i64, i64) = snapshot.one(bounds).await?;
+        let bounds = sql("SELECT coalesce(min(revision), 0), coalesce(max(revision), 0),
+                    coalesce((SELECT CAST(value AS INTEGER) FROM warden_meta WHERE key = 'checkpoint'), 0)
+             FROM change_log");
+        let (oldest, newest, checkpoint): (i64, i64, i64) = snapshot.one(bounds).await?;
         let update = match known {
             Some(known) if known == newest => Update::Nothing,
             // A log that went back belongs to a database that was restored.
@@ -96,13 +100,13 @@ impl SqliteFeed {
             _ => Update::Everything(read::everything(&mut snapshot, newest).await?),
         };
         snapshot.commit().await?;
-        self.revision = Some(newest);
+        (self.revision, self.checkpoint) = (Some(newest), checkpoint);
         Ok(update)
     }
 }
 
 /// Which file stands at a path.
-fn file_number(path: &Path) -> Result<(u64, u64), StoreError> {
+pub(super) fn file_number(path: &Path) -> Result<(u64, u64), StoreError> {
     let metadata = std::fs::metadata(path).map_err(|_| StoreError::Missing { path: path.into() })?;
     Ok((metadata.dev(), metadata.ino()))
 }

@@ -125,6 +125,7 @@ fn oracle(database: &Path, names: &[String]) -> Answers {
         demands: Demands::default(),
         lists: Lists::default(),
         asking: None,
+        registration: None,
     };
     let live = Live::start(sources, || {}).unwrap();
     let snapshot = live.snapshot();

@@ -29,6 +29,8 @@ mod damage;
 mod databases;
 /// Who is let in, and who is not: identities and client ids.
 mod entry;
+/// Several brokers on one database: what is known of each, and what they confirm.
+mod fleet;
 /// What a connecting client may be sure of, with either kind of freshness.
 mod freshness;
 /// Certificates are judged in the TLS handshake: on every listener, with either TLS, before and after SIGHUP.

@@ -76,6 +76,8 @@ fn every_example_can_be_pasted() {
         "device suspend",
         "device activate",
         "device revoke",
+        "broker list",
+        "broker wait",
         "status",
         "db",
         "device set",
@@ -118,8 +120,8 @@ fn paste(warden: &Warden, line: &str) {
     let mut command = std::process::Command::new("sh");
     command.arg("-c").arg(line).env_clear().env("PATH", path).current_dir(warden.directory.path());
     let output = command.env("WARDEN_DATABASE", "./warden.db").stdin(std::process::Stdio::null()).output().unwrap();
-    // A denial is an answer.
-    assert!(matches!(output.status.code(), Some(0 | 3)), "{line}: {output:?}");
+    // A denial is an answer, and so is that no broker is there to confirm anything.
+    assert!(matches!(output.status.code(), Some(0 | 3 | 7)), "{line}: {output:?}");
 }
 
 #[test]
@@ -148,6 +150,7 @@ fn the_first_help_reads_like_this() {
       crl          Import the revocation lists of authorities, and show which there are
       role         Add, list, show and remove roles; grant them to devices and withdraw them
       rule         Add, list and remove the rules of roles
+      broker       List the brokers that have registered, wait for them, forget those that are gone
       db           Show the rights that the plugin needs in a database on a server
       explain      Say whether a device may do something, and why
       status       Show the schema, the revision, and how much is in the database
@@ -170,9 +173,10 @@ fn the_first_help_reads_like_this() {
       1  failed
       2  the command line makes no sense
       3  for `explain`: denied
-      4  no such device, credential, role or rule
+      4  no such device, credential, role, rule or broker
       5  in conflict with what is there
       6  the database or the key file cannot be used
+      7  for `--wait` and `broker wait`: not every broker has confirmed in time
 
     EXAMPLES:
       warden init

@@ -106,5 +106,5 @@ fn a_verdict_has_this_shape() {
 
 #[test]
 fn the_status_has_this_shape() {
-    assert_snapshot!(shape(Warden::fleet().json("status")), @r#"{"credentials":{"active":2,"revoked":0},"database":"[path]","devices":{"active":2,"revoked":0,"suspended":0},"key_file":"[path]","key_id":"[key]","key_usable":true,"revision":9,"roles":1,"rules":2,"schema":1}"#);
+    assert_snapshot!(shape(Warden::fleet().json("status")), @r#"{"credentials":{"active":2,"revoked":0},"database":"[path]","devices":{"active":2,"revoked":0,"suspended":0},"key_file":"[path]","key_id":"[key]","key_usable":true,"revision":9,"roles":1,"rules":2,"schema":2}"#);
 }

@@ -3,6 +3,7 @@
 //! - `provisioning`: from nothing to a device that may publish, and back
 //! - `init`: what is made, for whom, and what is kept
 //! - `certificates`: credentials taken from certificates; single ones revoked, taken back, listed, shown
+//! - `brokers`: which have registered, and who has not confirmed
 //! - `crl`: revocation lists: imported if they can be believed, and what that changes
 //! - `keys`: pre-shared keys: shown once, sealed, never shared
 //! - `refused`: exit codes, errors and hints
@@ -18,6 +19,7 @@
 )]
 
 mod authority;
+mod brokers;
 mod certificates;
 mod crl;
 mod help;

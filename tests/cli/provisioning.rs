@@ -161,7 +161,7 @@ fn the_status_tells_what_is_there() {
     let warden = Warden::fleet();
     warden.done("device suspend device-001");
     let status = warden.json("status");
-    assert_eq!(status["schema"], 1);
+    assert_eq!(status["schema"], 2);
     assert_eq!(status["key_usable"], true);
     assert_eq!(status["devices"], serde_json::json!({ "active": 1, "suspended": 1, "revoked": 0 }));
     assert_eq!(status["revision"].to_string(), warden.sqlite3("SELECT max(revision) FROM change_log"));

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use mosquitto_warden::database::Database;
 use mosquitto_warden::policy::device::{Device, DeviceId, DeviceStatus};
 use mosquitto_warden::store::feed::{Feed, Update};
-use mosquitto_warden::store::{OpenMode, Store, StoreError};
+use mosquitto_warden::store::registry::{Beat, Registrant, Registry};
+use mosquitto_warden::store::{OpenMode, Store};
 
 use crate::databases::on_servers;
 use crate::{Fresh, Kind, on_every_database};
@@ -328,36 +329,90 @@ fn a_truncated_table_is_a_change_where_it_is_possible() {
     });
 }
 
-#[test]
-fn the_grants_that_are_written_are_enough_to_follow_and_to_change_nothing() {
-    on_servers(async |mut fresh| {
-        devices(&fresh, 2);
-        let user = format!("plugin_{}", fresh.database.to_string().rsplit('_').next().unwrap());
+/// A user of the server who has the rights that are written for the plugin and no others; gone with `drop`.
+struct Limited<'a> {
+    fresh: &'a Fresh,
+    user: String,
+    database: Database,
+}
+
+impl<'a> Limited<'a> {
+    fn new(fresh: &'a Fresh, user: String, grants: &[String]) -> Self {
         let login = match fresh.kind {
             Kind::Postgres => format!("CREATE ROLE {user} LOGIN"),
             _ => format!("CREATE USER '{user}'@'%'"),
         };
         fresh.sql(&login).unwrap();
-        for statement in fresh.store.grants(&user).await.unwrap() {
-            fresh.sql(&statement).unwrap();
+        for statement in grants {
+            fresh.sql(statement).unwrap();
         }
         let (Database::Postgres(address) | Database::Mysql(address)) = &fresh.database else { panic!() };
         let mut address = address.with_password().clone();
         address.set_username(&user).unwrap();
-        let limited = Database::parse(address.as_str()).unwrap();
-        let mut feed = Feed::open(&limited).await.unwrap();
+        let database = Database::parse(address.as_str()).unwrap();
+        Self { fresh, user, database }
+    }
+}
+
+impl Drop for Limited<'_> {
+    fn drop(&mut self) {
+        let user = &self.user;
+        let gone = match self.fresh.kind {
+            Kind::Postgres => format!("DROP OWNED BY {user}; DROP ROLE {user}"),
+            _ => format!("DROP USER '{user}'@'%'"),
+        };
+        self.fresh.sql(&gone).unwrap();
+    }
+}
+
+#[test]
+fn the_grants_that_are_written_are_enough_to_follow_and_to_change_nothing() {
+    on_servers(async |mut fresh| {
+        devices(&fresh, 2);
+        let user = format!("plugin_{}", fresh.database.to_string().rsplit('_').next().unwrap());
+        let grants = fresh.store.grants(&user, false).await.unwrap();
+        let limited = Limited::new(&fresh, user, &grants);
+        let mut feed = Feed::open(&limited.database).await.unwrap();
         assert!(matches!(feed.update().await.unwrap(), Update::Everything(all) if all.devices.len() == 2));
         assert_eq!(feed.key_id().await.unwrap(), None);
         revoke(&fresh, 1);
         assert!(matches!(feed.update().await.unwrap(), Update::Changes(changes) if changes.devices.len() == 1));
-        let mut store = Store::open(&limited, OpenMode::Write).await.unwrap();
+        let mut store = Store::open(&limited.database, OpenMode::Write).await.unwrap();
         let error = store.remove_device("d2").await.unwrap_err();
-        assert!(matches!(error, StoreError::Forbidden(_)), "{error}");
-        drop((feed, store));
-        let gone = match fresh.kind {
-            Kind::Postgres => format!("DROP OWNED BY {user}; DROP ROLE {user}"),
-            _ => format!("DROP USER '{user}'@'%'"),
-        };
-        fresh.sql(&gone).unwrap();
+        assert!(error.is_forbidden(), "{error}");
+        let mut registry = Registry::open(&limited.database).await.unwrap();
+        let error = registry.register(&registrant("a"), Beat::default(), None).await.unwrap_err();
+        assert!(error.is_forbidden(), "{error}");
     });
+}
+
+#[test]
+fn the_grants_for_a_heartbeat_let_a_broker_write_its_row_and_no_other_table() {
+    on_servers(async |mut fresh| {
+        devices(&fresh, 2);
+        let user = format!("heart_{}", fresh.database.to_string().rsplit('_').next().unwrap());
+        let grants = fresh.store.grants(&user, true).await.unwrap();
+        let who = registrant("a");
+        {
+            let limited = Limited::new(&fresh, user, &grants);
+            let mut registry = Registry::open(&limited.database).await.unwrap();
+            assert_eq!(registry.register(&who, Beat::default(), None).await.unwrap(), None);
+            assert!(registry.beat(&who, Beat::default()).await.unwrap());
+            registry.end(&who).await.unwrap();
+            let mut store = Store::open(&limited.database, OpenMode::Write).await.unwrap();
+            for error in [
+                store.remove_device("d2").await.unwrap_err(),
+                store.raise_checkpoint().await.unwrap_err(),
+                store.forget_broker("a").await.unwrap_err(),
+            ] {
+                assert!(error.is_forbidden(), "{error}");
+            }
+        }
+        fresh.store.forget_broker("a").await.unwrap();
+    });
+}
+
+fn registrant(name: &str) -> Registrant {
+    let (name, instance, interval) = (name.to_owned(), "1".to_owned(), Duration::from_secs(5));
+    Registrant { name, instance, interval, version: "0.1.0", mosquitto: "2.1.2".to_owned() }
 }

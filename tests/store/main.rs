@@ -4,6 +4,7 @@
 //! - `verbs`: what each verb writes, and what it refuses
 //! - `certificates`: certificates that are revoked: the verbs, the log, and what the feed makes of them
 //! - `schema`: what a database refuses from any writer, its own shell included, and what its log records
+//! - `brokers`: how brokers register, and what a checkpoint proves that they confirm
 //! - `feed`: whoever follows a database misses nothing, in whatever order transactions are committed
 //!
 //! Nearly every case is run on SQLite, PostgreSQL and MariaDB. `tests/databases.sh` starts the servers, and `make test`
@@ -17,6 +18,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod brokers;
 mod certificates;
 mod databases;
 mod feed;

@@ -133,6 +133,16 @@ impl Broker {
         });
     }
 
+    /// SIGSTOP: from now on it does nothing at all, and does not know it.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
