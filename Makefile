@@ -1,7 +1,7 @@
 # What people repeat. `make` alone says what there is.
 
 PACKAGES := build-essential pkg-config libclang-dev libssl-dev mosquitto mosquitto-clients mosquitto-dev \
-            libmosquitto-dev openssl sqlite3 postgresql mariadb-server
+            libmosquitto-dev openssl sqlite3 postgresql pgbouncer mariadb-server
 DESTDIR ?=
 PREFIX  ?= /usr
 # all: `make test` fails unless it runs on every Mosquitto that is supported, not only on those it can get.
@@ -25,7 +25,7 @@ deps: ## Install the Debian packages that building and testing need
 	    $$as_root apt-get -qq update && \
 	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null || exit 1; \
 	    if [ -d /run/systemd/system ]; then \
-	        for service in mosquitto postgresql mariadb; do \
+	        for service in mosquitto postgresql pgbouncer mariadb; do \
 	            case "$$missing " in *" $$service "*|*" $$service-server "*) $$as_root systemctl disable --now $$service.service ;; esac; \
 	        done; \
 	    fi; \
@@ -47,8 +47,10 @@ lint: ## Check format, lints, licences and scripts
 	cargo clippy --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then set -x; cargo deny --log-level error check bans licenses sources; \
 	    else echo "not checked: licences (cargo install --locked cargo-deny)"; fi
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck tests/*.sh fuzz/fixtures/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck tests/*.sh fuzz/fixtures/*.sh mosquitto-conf/docker/*.sh .ci/run; \
 	    else echo "not checked: scripts (apt install shellcheck)"; fi
+	@if docker compose version >/dev/null 2>&1; then set -x; docker compose --profile tools config --quiet; \
+	    else echo "not checked: docker-compose.yml (docker compose is not installed)"; fi
 
 bench: deps ## Measure what the design has a budget for
 	tests/databases.sh cargo bench
@@ -63,7 +65,7 @@ install: ## Install what `make build` has built, below $(DESTDIR)$(PREFIX)
 	@test -x target/release/warden || { echo "nothing is built yet: make build" >&2; exit 1; }
 	install -D -m 644 target/release/libmosquitto_warden.so $(DESTDIR)$(PREFIX)/lib/mosquitto-warden/libmosquitto_warden.so
 	install -D -m 755 target/release/warden $(DESTDIR)$(PREFIX)/bin/warden
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/mosquitto-warden $(wildcard README.md) mosquitto-conf/* LICENSE-*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/mosquitto-warden $(wildcard README.md) $(wildcard mosquitto-conf/*.*) LICENSE-*
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	target/release/warden completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/warden

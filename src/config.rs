@@ -5,6 +5,8 @@
 //! which wins over the file.
 
 use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -231,6 +233,23 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// A file that is named, as it was read.
+#[derive(Debug)]
+pub struct Contents {
+    pub text: String,
+    /// Whether everybody on this machine may read it.
+    pub for_everybody: bool,
+}
+
+/// What this file holds.
+pub fn read(path: &Path) -> std::io::Result<Contents> {
+    let mut file = std::fs::File::open(path)?;
+    let for_everybody = file.metadata()?.permissions().mode() & 0o004 != 0;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(Contents { text, for_everybody })
+}
+
 /// The key that names the configuration file; it has a meaning as a plugin option only.
 const CONFIG_FILE: &str = "config_file";
 
@@ -270,7 +289,7 @@ pub const KEYS: [&str; 27] = [
 /// `read` fetches the file's text.
 pub fn from_options<'a>(
     options: impl IntoIterator<Item = (&'a str, &'a str)>,
-    read: impl Fn(&Path) -> std::io::Result<String>,
+    read: impl Fn(&Path) -> std::io::Result<Contents>,
 ) -> Result<Config, Problems> {
     let mut problems = Problems::default();
     let mut draft = Draft::default();
@@ -287,7 +306,7 @@ pub fn from_options<'a>(
 }
 
 /// The configuration that this file describes, for the command, which has no plugin options.
-pub fn from_file(path: &Path, read: impl Fn(&Path) -> std::io::Result<String>) -> Result<Config, Problems> {
+pub fn from_file(path: &Path, read: impl Fn(&Path) -> std::io::Result<Contents>) -> Result<Config, Problems> {
     let mut problems = Problems::default();
     let mut draft = Draft::default();
     read_file(path, &read, &mut draft, &mut problems);
@@ -296,12 +315,12 @@ pub fn from_file(path: &Path, read: impl Fn(&Path) -> std::io::Result<String>) -
 
 fn read_file(
     path: &Path,
-    read: &impl Fn(&Path) -> std::io::Result<String>,
+    read: &impl Fn(&Path) -> std::io::Result<Contents>,
     draft: &mut Draft,
     problems: &mut Problems,
 ) {
-    let text = match read(path) {
-        Ok(text) => text,
+    let Contents { text, for_everybody } = match read(path) {
+        Ok(contents) => contents,
         Err(error) => {
             return problems.push(format!("cannot read the configuration file `{}`: {error}", path.display()));
         }
@@ -319,6 +338,9 @@ fn read_file(
                     }
                     value => draft.set(&key, value, &place(&key), problems),
                 }
+            }
+            if for_everybody && draft.config.database.has_password() {
+                problems.push(exposed(&place("database"), path));
             }
         }
         Err(error) => problems.push(format!("`{}` is not a TOML file: {}", path.display(), one_line(&error))),
@@ -389,14 +411,21 @@ impl Draft {
 
     fn finish(
         mut self,
-        read: &impl Fn(&Path) -> std::io::Result<String>,
+        read: &impl Fn(&Path) -> std::io::Result<Contents>,
         mut problems: Problems,
     ) -> Result<Config, Problems> {
         if let Some(file) = self.database_url_file.take() {
             let named = if self.database_named { Err("`database` is given as well".to_owned()) } else { Ok(()) };
-            let text = named.and_then(|()| read(&file).map_err(|error| error.to_string()));
-            match text.and_then(|text| Database::parse(text.trim()).map_err(|error| error.to_string())) {
-                Ok(database) => {
+            let contents = named.and_then(|()| read(&file).map_err(|error| error.to_string()));
+            let found = contents.and_then(|Contents { text, for_everybody }| {
+                let database = Database::parse(text.trim()).map_err(|error| error.to_string())?;
+                Ok((database, for_everybody))
+            });
+            match found {
+                Ok((database, for_everybody)) => {
+                    if for_everybody && database.has_password() {
+                        problems.push(exposed("database_url_file", &file));
+                    }
                     self.config.database = database;
                     self.database_named = true;
                 }
@@ -435,6 +464,11 @@ fn unknown_key(key: &str, place: &str) -> String {
         Some((_, known)) => format!("unknown option {place}; did you mean `{known}`?"),
         None => format!("unknown option {place}; the options are {}", KEYS.join(", ")),
     }
+}
+
+fn exposed(place: &str, file: &Path) -> String {
+    let file = file.display();
+    format!("{place}: everybody may read the password in `{file}`; run `chmod o-r {file}`")
 }
 
 fn path(value: Value) -> Result<PathBuf, String> {

@@ -181,6 +181,13 @@ impl Plugin {
         if live.key_id().is_some_and(|sealed_with| sealed_with != key.id()) {
             return Err(vec![NoStart::OtherKey(config.key_file)]);
         }
+        if let Some(address) = config.database.unverified() {
+            tracing::warn!(
+                database = %address,
+                "nothing verifies that this server is the one that it should be; whoever is in between can admit \
+                 devices: write sslmode=verify-full (PostgreSQL) or ssl-mode=VERIFY_IDENTITY (MariaDB, MySQL) in its address"
+            );
+        }
         let snapshot = live.snapshot();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),

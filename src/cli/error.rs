@@ -51,6 +51,8 @@ pub(super) enum CliError {
     Crl { path: PathBuf, cause: CrlError },
     #[error("certificate `{serial}` of `{issuer}` is on the revocation list of its authority")]
     Listed { issuer: String, serial: String },
+    #[error("a password on the command line can be read by everybody on this machine")]
+    PasswordShown,
     #[error(transparent)]
     Psk(#[from] PskError),
 }
@@ -69,6 +71,7 @@ impl CliError {
             | Self::Nonsense(_)
             | Self::Unreadable { .. }
             | Self::Certificate { .. }
+            | Self::PasswordShown
             | Self::Psk(_) => Exit::Usage,
             Self::OtherKey { .. } | Self::KeyLost { .. } | Self::Listed { .. } => Exit::Conflict,
             Self::NoKeyYet => Exit::Unavailable,
@@ -97,6 +100,11 @@ impl CliError {
             } => "`--as` takes something else of the certificate, for instance `--as x509_sha256`".to_owned(),
             Self::Crl { cause: CrlError::OtherIssuer { .. } | CrlError::NotEntitled { .. }, .. } => {
                 "name the certificate of the authority that signs the list with `--ca`".to_owned()
+            }
+            Self::PasswordShown => {
+                "put the address into WARDEN_DATABASE, or into a file that `database_url_file` names; \
+                 PostgreSQL's passwords can also stand in ~/.pgpass"
+                    .to_owned()
             }
             Self::Listed { .. } => "its authority takes it off in its next list".to_owned(),
             _ => return None,

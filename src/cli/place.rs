@@ -42,14 +42,19 @@ pub(super) struct Place {
 impl PlaceArgs {
     pub(super) fn resolve(self) -> Result<Place, CliError> {
         let config = match &self.config {
-            Some(path) => config::from_file(path, |path| std::fs::read_to_string(path)).map_err(CliError::Config)?,
+            Some(path) => config::from_file(path, config::read).map_err(CliError::Config)?,
             None => Config::default(),
         };
         let (database, key_file) = match self.database {
             Some(database) => {
-                let database = Database::parse(&database).map_err(|error| CliError::Nonsense(error.to_string()))?;
-                let key_file = config::default_key_file(&database);
-                (database, key_file)
+                let parsed = Database::parse(&database).map_err(|error| CliError::Nonsense(error.to_string()))?;
+                // The environment is for the eyes of its owner.
+                let shown = std::env::args_os().any(|argument| argument.to_string_lossy().contains(&database));
+                if shown && parsed.has_password() {
+                    return Err(CliError::PasswordShown);
+                }
+                let key_file = config::default_key_file(&parsed);
+                (parsed, key_file)
             }
             None => (config.database, config.key_file),
         };

@@ -1,11 +1,17 @@
 use super::*;
 
-fn no_file(_: &Path) -> std::io::Result<String> {
+fn no_file(_: &Path) -> std::io::Result<Contents> {
     Err(std::io::ErrorKind::NotFound.into())
 }
 
-fn problems(options: &[(&str, &str)], file: &str) -> Vec<String> {
-    let read = |_: &Path| Ok(file.to_owned());
+/// A file that not everybody may read.
+#[expect(clippy::unnecessary_wraps, reason = "it stands for what may fail")]
+fn file(text: &str) -> std::io::Result<Contents> {
+    Ok(Contents { text: text.to_owned(), for_everybody: false })
+}
+
+fn problems(options: &[(&str, &str)], text: &str) -> Vec<String> {
+    let read = |_: &Path| file(text);
     from_options(options.iter().copied(), read).unwrap_err().iter().map(str::to_owned).collect()
 }
 
@@ -34,8 +40,8 @@ fn a_database_on_a_server_has_defaults_of_its_own_and_shows_no_password() {
 #[test]
 fn an_address_can_stand_in_a_file_of_its_own_and_is_not_shown() {
     let read = |path: &Path| match path.to_str() {
-        Some("/good") => Ok("postgres://u:secret@h/db\n".to_owned()),
-        Some("/bad") => Ok("postgres://u:secret@h:port/db".to_owned()),
+        Some("/good") => file("postgres://u:secret@h/db\n"),
+        Some("/bad") => file("postgres://u:secret@h:port/db"),
         _ => no_file(path),
     };
     let config = from_options([("database_url_file", "/good")], read).unwrap();
@@ -51,8 +57,23 @@ fn an_address_can_stand_in_a_file_of_its_own_and_is_not_shown() {
 }
 
 #[test]
+fn a_password_is_refused_in_a_file_that_everybody_may_read() {
+    let everybody = |text: &str| Ok(Contents { text: text.to_owned(), for_everybody: true });
+    let written = |path: &Path| match path.to_str() {
+        Some("/toml") => everybody("database = \"postgres://u:secret@h/db\""),
+        _ => everybody("postgres://u:secret@h/db"),
+    };
+    for (option, file) in [("database_url_file", "/url"), ("config_file", "/toml")] {
+        let error = from_options([(option, file)], written).unwrap_err().to_string();
+        assert!(error.contains(&format!("chmod o-r {file}")) && !error.contains("secret"), "{error}");
+    }
+    // Where there is none, everybody may.
+    from_options([("database_url_file", "/url")], |_: &Path| everybody("postgres://u@h/db")).unwrap();
+}
+
+#[test]
 fn an_option_wins_over_the_file() {
-    let read = |_: &Path| Ok("freshness = \"bounded\"\nmax_staleness = \"5s\"\ndatabase = \"/a.db\"".to_owned());
+    let read = |_: &Path| file("freshness = \"bounded\"\nmax_staleness = \"5s\"\ndatabase = \"/a.db\"");
     let config = from_options([("database", "/b.db "), ("config_file", "x.toml")], read).unwrap();
     assert_eq!(config.database, Path::new("/b.db").into());
     assert_eq!(config.freshness, Freshness::Bounded);
@@ -87,11 +108,11 @@ fn every_mistake_is_reported_at_once() {
 
 #[test]
 fn how_certificates_are_read_has_a_section_of_its_own() {
-    let file = "crl_files = [\"a.crl\", \"b.crl\"]\ncrl_issuers = [\"ca.crt\"]\n[certificate]\n\
+    let text = "crl_files = [\"a.crl\", \"b.crl\"]\ncrl_issuers = [\"ca.crt\"]\n[certificate]\n\
                 identity = [\"san_uri\", \"cn\"]\next_key_usage = true\nclock_skew = \"0s\"\n\
                 expired = \"renew_only\"\n[ocsp]\nmode = \"hard\"\nresponder = \"http://ca.example/\"";
     let options = [("config_file", "w.toml"), ("certificate.renewal_role", "renew")];
-    let config = from_options(options, |_: &Path| Ok(file.to_owned())).unwrap();
+    let config = from_options(options, |_: &Path| file(text)).unwrap();
     assert_eq!(config.certificate.identity, [Field::SanUri, Field::Cn]);
     assert!(config.certificate.ext_key_usage && config.certificate.clock_skew.is_zero());
     assert_eq!((config.expired, &*config.renewal_role), (Expired::RenewOnly, "renew"));

@@ -1,7 +1,6 @@
 //! The three functions that the broker looks up by name.
 
 use std::ffi::{c_int, c_void};
-use std::path::Path;
 use std::sync::Arc;
 
 use tracing::Level;
@@ -129,18 +128,17 @@ pub(super) unsafe fn start(
     log::install();
     // SAFETY: the broker's promise.
     let config = unsafe { read_options(options, count) };
-    let config =
-        match config.and_then(|options| config::from_options(options, |path: &Path| std::fs::read_to_string(path))) {
-            Ok(config) => config,
-            Err(problems) => {
-                // What is wrong with the files that are named is said at once as well.
-                let rest = problems.rest().map(|config| Config { broker_name: None, ..config.clone() });
-                let rest = rest.map(|config| without_signals(|| Plugin::start(config, "", || ())));
-                let more = rest.and_then(Result::err).unwrap_or_default();
-                let more = more.iter().map(|problem| log::causes(problem));
-                return refuse(&mut problems.iter().map(str::to_owned).chain(more));
-            }
-        };
+    let config = match config.and_then(|options| config::from_options(options, config::read)) {
+        Ok(config) => config,
+        Err(problems) => {
+            // What is wrong with the files that are named is said at once as well.
+            let rest = problems.rest().map(|config| Config { broker_name: None, ..config.clone() });
+            let rest = rest.map(|config| without_signals(|| Plugin::start(config, "", || ())));
+            let more = rest.and_then(Result::err).unwrap_or_default();
+            let more = more.iter().map(|problem| log::causes(problem));
+            return refuse(&mut problems.iter().map(str::to_owned).chain(more));
+        }
+    };
     if config.callback_times {
         measure();
     }

@@ -24,6 +24,8 @@ pub(super) struct Connection {
     pub(super) inner: Inner,
     /// How long a server may be silent before it counts as away; `None`: as long as it likes.
     patience: Option<Duration>,
+    /// Whether each transaction may come to another connection behind a pooler.
+    pooled: bool,
 }
 
 pub(super) enum Inner {
@@ -198,10 +200,25 @@ macro_rules! on_each {
         let text = AssertSqlSafe(text).into_sql_str();
         match ($asked.inner(), sql.prepared) {
             (Asked::Sqlite($inner), true) => on_each!(Sqlite, sql, text, places, |$query| $body),
-            (Asked::Postgres($inner), true) => on_each!(Postgres, sql, text, places, |$query| $body),
+            (Asked::Postgres($inner, Prepared::Once), true) => on_each!(Postgres, sql, text, places, |$query| $body),
+            (Asked::Postgres($inner, Prepared::EachTime), true) => {
+                let $query =
+                    sqlx::query_with::<Postgres, _>(text, sql.arguments::<Postgres>(&places)?).persistent(false);
+                $body
+            }
+            // What is prepared is there until its transaction ends.
+            (Asked::Postgres(connection, Prepared::InTransaction), true) => {
+                let mut alone = answer($patience, connection.begin()).await?;
+                let $inner = &mut *alone;
+                let $query =
+                    sqlx::query_with::<Postgres, _>(text, sql.arguments::<Postgres>(&places)?).persistent(false);
+                let answered = $body;
+                answer($patience, alone.commit()).await?;
+                answered
+            }
             (Asked::Mysql($inner), true) => on_each!(MySql, sql, text, places, |$query| $body),
             (Asked::Sqlite($inner), false) => on_each!(text, |$query| $body),
-            (Asked::Postgres($inner), false) => on_each!(text, |$query| $body),
+            (Asked::Postgres($inner, _), false) => on_each!(text, |$query| $body),
             (Asked::Mysql($inner), false) => on_each!(text, |$query| $body),
         }
     }};
@@ -218,8 +235,19 @@ macro_rules! on_each {
 /// What is asked: a connection, or a transaction on it.
 pub(super) enum Asked<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut PgConnection, Prepared),
     Mysql(&'c mut MySqlConnection),
+}
+
+/// How statements are prepared. A pooler may give the next transaction another connection, which does not know them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prepared {
+    /// For as long as the connection lasts.
+    Once,
+    /// Again and again, within a transaction.
+    EachTime,
+    /// Again and again, in a transaction that has to be begun.
+    InTransaction,
 }
 
 /// What can be asked.
@@ -278,7 +306,17 @@ pub(super) trait Ask: Sized {
 
 impl Connection {
     pub(super) fn new(inner: Inner) -> Self {
-        Self { inner, patience: None }
+        Self { inner, patience: None, pooled: false }
+    }
+
+    /// Whether it goes through a pooler.
+    pub(super) fn with_pooler(mut self, pooled: bool) -> Self {
+        self.pooled = pooled;
+        self
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled
     }
 
     /// From now on a server that is silent for so long counts as away.
@@ -298,9 +336,10 @@ impl Connection {
             (Dialect::Mysql, Purpose::Read) => "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         });
         let patience = self.patience;
+        let prepared = if self.pooled { Prepared::EachTime } else { Prepared::Once };
         let inner = match &mut self.inner {
             Inner::Sqlite(it) => Begun::Sqlite(answer(patience, it.begin_with(statement)).await?),
-            Inner::Postgres(it) => Begun::Postgres(answer(patience, it.begin_with(statement)).await?),
+            Inner::Postgres(it) => Begun::Postgres(answer(patience, it.begin_with(statement)).await?, prepared),
             Inner::Mysql(it) => Begun::Mysql(answer(patience, it.begin_with(statement)).await?),
         };
         Ok(Transaction { inner, patience })
@@ -317,9 +356,10 @@ impl Connection {
 
 impl Ask for Connection {
     fn inner(&mut self) -> Asked<'_> {
+        let prepared = if self.pooled { Prepared::InTransaction } else { Prepared::Once };
         match &mut self.inner {
             Inner::Sqlite(it) => Asked::Sqlite(it),
-            Inner::Postgres(it) => Asked::Postgres(it),
+            Inner::Postgres(it) => Asked::Postgres(it, prepared),
             Inner::Mysql(it) => Asked::Mysql(it),
         }
     }
@@ -364,7 +404,7 @@ pub(super) struct Transaction<'c> {
 
 enum Begun<'c> {
     Sqlite(sqlx::Transaction<'c, Sqlite>),
-    Postgres(sqlx::Transaction<'c, Postgres>),
+    Postgres(sqlx::Transaction<'c, Postgres>, Prepared),
     Mysql(sqlx::Transaction<'c, MySql>),
 }
 
@@ -372,7 +412,7 @@ impl Transaction<'_> {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         match self.inner {
             Begun::Sqlite(it) => answer(self.patience, it.commit()).await,
-            Begun::Postgres(it) => answer(self.patience, it.commit()).await,
+            Begun::Postgres(it, _) => answer(self.patience, it.commit()).await,
             Begun::Mysql(it) => answer(self.patience, it.commit()).await,
         }
     }
@@ -382,7 +422,7 @@ impl Ask for Transaction<'_> {
     fn inner(&mut self) -> Asked<'_> {
         match &mut self.inner {
             Begun::Sqlite(it) => Asked::Sqlite(it),
-            Begun::Postgres(it) => Asked::Postgres(it),
+            Begun::Postgres(it, prepared) => Asked::Postgres(it, *prepared),
             Begun::Mysql(it) => Asked::Mysql(it),
         }
     }
@@ -390,7 +430,7 @@ impl Ask for Transaction<'_> {
     fn dialect(&self) -> Dialect {
         match self.inner {
             Begun::Sqlite(_) => Dialect::Sqlite,
-            Begun::Postgres(_) => Dialect::Postgres,
+            Begun::Postgres(..) => Dialect::Postgres,
             Begun::Mysql(_) => Dialect::Mysql,
         }
     }

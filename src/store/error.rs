@@ -70,6 +70,24 @@ pub enum StoreError {
     // The server.
     #[error("the address cannot be understood")]
     Address,
+    #[error("the file that `{parameter}` names in the address, `{path}`, cannot be read by `{user}`: {cause}")]
+    AddressFile { parameter: String, path: PathBuf, user: String, cause: io::Error },
+    #[error(
+        "the database server does not offer TLS; turn it on there, or write `sslmode=disable` (PostgreSQL) or \
+         `ssl-mode=DISABLED` (MariaDB, MySQL) behind a `?` in the address if the network up to it is yours alone"
+    )]
+    NoTls,
+    #[error(
+        "the database server's certificate is not accepted: {0}; the address has to have the name that is in the \
+         certificate, and `sslrootcert=FILE` (PostgreSQL) or `ssl-ca=FILE` (MariaDB, MySQL) behind a `?` names the \
+         authority that has signed it"
+    )]
+    Certificate(String),
+    #[error(
+        "a pooler is in between, for which the address needs `statement-cache-capacity=0` behind a `?`; \
+         `warden init` needs the address of the server itself"
+    )]
+    Pooler,
     #[error("the database server cannot be reached: {0}")]
     Unreachable(sqlx::Error),
     #[error("the database server does not answer")]
@@ -174,6 +192,14 @@ impl From<sqlx::Error> for StoreError {
             }
             sqlx::Error::Io(cause) if cause.kind() == io::ErrorKind::TimedOut => Self::Silent,
             sqlx::Error::PoolTimedOut => Self::Silent,
+            sqlx::Error::Io(cause) if cause.kind() == io::ErrorKind::InvalidData => {
+                let words = cause.to_string();
+                match words.strip_prefix("invalid peer certificate: ") {
+                    Some(why) => Self::Certificate(why.to_owned()),
+                    None => Self::Unreachable(error),
+                }
+            }
+            sqlx::Error::Tls(cause) if cause.to_string() == "server does not support TLS" => Self::NoTls,
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Unreachable(error),
             _ => Self::Database(error),
         }
@@ -211,6 +237,9 @@ fn of_postgres(cause: &PgDatabaseError) -> Option<StoreError> {
         "25006" => StoreError::ReadOnly,
         "53100" => StoreError::Full,
         "XX001" | "XX002" => StoreError::Damaged,
+        // PgBouncer's word for what it does not pass on, and what becomes of prepared statements behind one.
+        "08P01" if cause.message().starts_with("unsupported startup parameter") => StoreError::Pooler,
+        "26000" | "42P05" => StoreError::Pooler,
         "28000" | "28P01" | "3D000" | "42501" | "53300" => StoreError::Forbidden(message()),
         _ => return None,
     })

@@ -29,6 +29,7 @@ pub mod role;
 mod rows;
 pub mod rule;
 pub mod schema;
+mod server;
 pub mod sqlite;
 pub mod status;
 mod unseen;

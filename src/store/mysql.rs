@@ -14,7 +14,7 @@ use super::connection::{Ask, Connection, Inner, Purpose, once};
 use super::feed::Update;
 use super::read::{self, Entity};
 use super::unseen::Unseen;
-use super::{StoreError, schema};
+use super::{StoreError, schema, server};
 use crate::database::Address;
 
 /// How long a server may be silent before it counts as away.
@@ -26,7 +26,12 @@ const MOST_GAPS: usize = 200;
 
 /// A connection to a database, whatever is in it.
 pub(super) async fn connect(address: &Address) -> Result<Connection, StoreError> {
+    server::check_files(address)?;
     let options = MySqlConnectOptions::from_url(address.with_password()).map_err(|_| StoreError::Address)?;
+    let options = match server::ipv6_host(address) {
+        Some(host) => options.host(&host),
+        None => options,
+    };
     // Identities and sealed secrets are among what statements carry.
     let options = options.disable_statement_logging();
     let connection = tokio::time::timeout(PATIENCE, options.connect()).await.map_err(|_| StoreError::Silent)??;

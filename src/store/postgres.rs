@@ -13,10 +13,10 @@ use sqlx::{ConnectOptions, Connection as _};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::connection::{Ask, Connection, Inner, Purpose, sql};
+use super::connection::{Ask, Connection, Inner, Purpose, once, sql};
 use super::feed::Update;
 use super::read::{self, Entity};
-use super::{StoreError, schema};
+use super::{StoreError, schema, server};
 use crate::database::Address;
 
 /// What the triggers notify.
@@ -30,20 +30,45 @@ const ECHO: Duration = Duration::from_secs(2);
 /// The pause before LISTEN is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 
+/// What the server is told when a connection begins, and asked for afterwards.
+const DIRECT: &str = "mosquitto_warden.direct";
+
 /// How every connection to a server is made.
 fn connect_options(address: &Address) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_url(address.with_password()).map_err(|_| StoreError::Address)?;
+    let options = match server::ipv6_host(address) {
+        Some(host) => options.host(&host),
+        None => options,
+    };
     let named = address.with_password().query_pairs().any(|(name, _)| name == "application_name");
     let options = if named { options } else { options.application_name("mosquitto-warden") };
+    let options = if server::is_pooled(address) {
+        // A pooler does not know that parameter, and nothing here is a float.
+        options.extra_float_digits(None)
+    } else {
+        options.options([(DIRECT, "yes")])
+    };
     // Identities and sealed secrets are among what statements carry.
     Ok(options.disable_statement_logging())
 }
 
 /// A connection to a database, whatever is in it.
 pub(super) async fn connect(address: &Address) -> Result<Connection, StoreError> {
+    server::check_files(address)?;
     let connecting = connect_options(address)?;
-    let connection = tokio::time::timeout(PATIENCE, connecting.connect()).await.map_err(|_| StoreError::Silent)??;
-    Ok(Connection::new(Inner::Postgres(connection)))
+    let connection = tokio::time::timeout(PATIENCE, connecting.connect()).await.map_err(|_| StoreError::Silent)?;
+    let connection = connection.map_err(|error| server::with_password_file(error.into(), address))?;
+    let pooled = server::is_pooled(address);
+    let mut connection = Connection::new(Inner::Postgres(connection)).with_pooler(pooled);
+    if !pooled {
+        // A pooler that was told to ignore what it does not know has kept it for itself, and would mix statements up.
+        let direct = format!("SELECT coalesce(current_setting('{DIRECT}', true), '')");
+        let (direct,): (String,) = connection.one(once(direct)).await?;
+        if direct != "yes" {
+            return Err(StoreError::Pooler);
+        }
+    }
+    Ok(connection)
 }
 
 /// Which transactions were visible: all below `xmax`, but those in `running` (`pg_snapshot`, written as text).
@@ -67,7 +92,8 @@ impl Seen {
 pub(super) struct PostgresFeed {
     pub(super) connection: Connection,
     wake: Arc<Wake>,
-    listener: JoinHandle<()>,
+    /// Through a pooler nobody listens.
+    listener: Option<JoinHandle<()>>,
     /// What the last update saw, and of which table: another one may come to have its name.
     seen: Option<(Seen, i64)>,
     revision: i64,
@@ -98,7 +124,15 @@ impl PostgresFeed {
         let mut connection = connect(address).await?.with_patience(PATIENCE);
         schema::state(&mut connection).await?.current()?;
         let wake = Arc::new(Wake::default());
-        let listener = tokio::spawn(listen(connect_options(address)?, Arc::clone(&wake)));
+        let listener = if server::is_pooled(address) {
+            tracing::info!(
+                "the database is polled: notifications (LISTEN) need a direct connection, and the address says \
+                 `statement-cache-capacity=0`, as for a pooler"
+            );
+            None
+        } else {
+            Some(tokio::spawn(listen(connect_options(address)?, Arc::clone(&wake))))
+        };
         Ok(Self { connection, wake, listener, seen: None, revision: 0, checkpoint: 0 })
     }
 
@@ -157,7 +191,9 @@ impl PostgresFeed {
 
 impl Drop for PostgresFeed {
     fn drop(&mut self) {
-        self.listener.abort();
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
     }
 }
 

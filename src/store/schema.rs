@@ -98,6 +98,10 @@ pub(super) async fn has_tables(connection: &mut Connection) -> Result<bool, Stor
 
 /// Applies what is missing.
 pub(super) async fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    if connection.is_pooled() {
+        // Its lock belongs to a connection, and would stay with one of the pooler's.
+        return Err(StoreError::Pooler);
+    }
     let migrations = migrations(connection.dialect());
     match &mut connection.inner {
         Inner::Sqlite(it) => migrations.run_direct(None, it, false).await,

@@ -19,6 +19,10 @@ mod servers;
 
 /// A fleet of ten thousand through ten thousand changes.
 mod churn;
+/// What docker-compose.yml runs, without Docker.
+mod compose;
+/// Ways to a database on a server: by TLS, with a password, through a pooler; and those that are refused.
+mod connecting;
 /// Revocation lists of the authorities: imported, and watched in files.
 mod crl;
 /// A thousand sessions at once, and how soon one of them ends.

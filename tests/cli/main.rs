@@ -5,6 +5,7 @@
 //! - `certificates`: credentials taken from certificates; single ones revoked, taken back, listed, shown
 //! - `brokers`: which have registered, and who has not confirmed
 //! - `crl`: revocation lists: imported if they can be believed, and what that changes
+//! - `connecting`: servers that prove who they are, and passwords that nobody else sees
 //! - `keys`: pre-shared keys: shown once, sealed, never shared
 //! - `refused`: exit codes, errors and hints
 //! - `json`: the shapes that scripts read
@@ -21,6 +22,7 @@
 mod authority;
 mod brokers;
 mod certificates;
+mod connecting;
 mod crl;
 mod help;
 mod init;
@@ -28,6 +30,8 @@ mod json;
 mod keys;
 mod provisioning;
 mod refused;
+#[path = "../servers/mod.rs"]
+mod servers;
 
 use std::io::Write;
 use std::path::PathBuf;

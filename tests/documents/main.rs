@@ -11,9 +11,11 @@
 
 /// Who may know of whom.
 mod arrows;
+/// docker-compose.yml and the Dockerfile: nothing more than is needed, and nothing secret.
+mod compose;
 /// Files, options, targets and commands that the documents name.
 mod names;
-/// The README's tutorial, typed into a shell.
+/// The sections of the README that can be typed into a shell.
 mod tutorial;
 
 use std::fs;

@@ -36,7 +36,7 @@ fn what_the_example_has_as_a_comment_is_the_default() {
         .map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')).unwrap_or(line))
         .filter(|line| !["ocsp.responder", "database_url_file", "broker_name"].iter().any(|key| line.starts_with(key)))
         .collect();
-    let read = |_: &Path| Ok(uncommented.join("\n"));
+    let read = |_: &Path| Ok(config::Contents { text: uncommented.join("\n"), for_everybody: true });
     assert_eq!(config::from_file(Path::new("warden.toml"), read).unwrap(), config::Config::default());
 }
 

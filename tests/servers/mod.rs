@@ -1,9 +1,14 @@
 //! Databases on the servers that `tests/databases.sh` has started, and their shells.
 
+#![allow(dead_code, unused_imports, reason = "not every floor needs all of it")]
+
+mod pgbouncer;
+
 use std::env;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub(crate) use pgbouncer::PgBouncer;
 use url::Url;
 
 /// Which database it is.
@@ -49,6 +54,11 @@ impl OnServer {
         shell_of(self.kind, &self.address)
     }
 
+    /// What the server's user who may do all, in this database, is answered to this.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        answer(self.shell().arg(sql).stdin(Stdio::null()).output().unwrap()).unwrap()
+    }
+
     fn run(&self, sql: &str) {
         answer(shell_of(self.kind, &self.server).arg(sql).stdin(Stdio::null()).output().unwrap()).unwrap();
     }
@@ -59,6 +69,19 @@ impl Drop for OnServer {
         let force = if self.kind == Kind::Postgres { " WITH (FORCE)" } else { "" };
         self.run(&format!("DROP DATABASE {}{force}", self.name));
     }
+}
+
+/// The file with the certificate of an authority: `ca.crt` that of both servers, `other-ca.crt` that of none.
+pub(crate) fn authority(name: &str) -> String {
+    let directory = env::var("WARDEN_TEST_TLS").expect("tests/databases.sh says where certificates are");
+    format!("{directory}/{name}")
+}
+
+/// This address with these parameters and no others.
+pub(crate) fn with_parameters(address: &str, parameters: &[(&str, &str)]) -> String {
+    let mut address = Url::parse(address).unwrap();
+    address.query_pairs_mut().clear().extend_pairs(parameters);
+    address.into()
 }
 
 /// The shell of a server, as an operator would call it: it runs what its last argument says.

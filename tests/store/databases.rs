@@ -34,6 +34,11 @@ impl Fresh {
         Self { kind, store, database, directory, on_server }
     }
 
+    /// The address of the server.
+    pub(crate) fn address(&self) -> &str {
+        self.on_server.as_ref().unwrap().address()
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("warden.db")
     }
@@ -75,6 +80,11 @@ pub(crate) fn on_every_database(test: impl AsyncFn(Fresh) + Sync) {
 /// The same with the servers only, for what a file cannot do.
 pub(crate) fn on_servers(test: impl AsyncFn(Fresh) + Sync) {
     on(&[Kind::Postgres, Kind::Mariadb], test);
+}
+
+/// The same with PostgreSQL only, for what belongs to it.
+pub(crate) fn on_postgres(test: impl AsyncFn(Fresh) + Sync) {
+    on(&[Kind::Postgres], test);
 }
 
 /// The same with SQLite only, for what no server can do.

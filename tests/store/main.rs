@@ -5,6 +5,7 @@
 //! - `certificates`: certificates that are revoked: the verbs, the log, and what the feed makes of them
 //! - `schema`: what a database refuses from any writer, its own shell included, and what its log records
 //! - `brokers`: how brokers register, and what a checkpoint proves that they confirm
+//! - `pooler`: the same through one that shares a few connections among many
 //! - `feed`: whoever follows a database misses nothing, in whatever order transactions are committed
 //!
 //! Nearly every case is run on SQLite, PostgreSQL and MariaDB. `tests/databases.sh` starts the servers, and `make test`
@@ -23,6 +24,7 @@ mod certificates;
 mod databases;
 mod feed;
 mod open;
+mod pooler;
 mod schema;
 #[path = "../servers/mod.rs"]
 mod servers;

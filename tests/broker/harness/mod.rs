@@ -24,7 +24,7 @@ pub(crate) use ca::{Ca, Login};
 pub(crate) use client::{Client, End, TlsVersion};
 pub(crate) use crowd::{Crowd, Heard};
 pub(crate) use figures::{crowd, reloads, revocations};
-pub(crate) use fleet::Fleet;
+pub(crate) use fleet::{Fleet, give_to_broker};
 pub(crate) use leaf::{Authority, Leaf, subject};
 pub(crate) use mqtt::{Connect, Packet, Version, frame, string, subscribe};
 pub(crate) use responder::{Responder, Word};
