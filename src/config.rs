@@ -4,20 +4,28 @@
 //! A key means the same in the file and, where the table below says so, as a `plugin_opt_` line in mosquitto.conf,
 //! which wins over the file.
 
+mod value;
+
 use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::Value;
 
-use crate::credential::certificate::{Field, Reading};
+use crate::credential::certificate::Reading;
 use crate::database::Database;
+
+use value::{
+    broker_name, database, duration, fields, number, one_line, one_of, path, paths, responder, text, tolerance, truth,
+};
 
 /// Where the database is when nobody says otherwise: in the directory that belongs to the broker's user.
 pub const DEFAULT_DATABASE: &str = "/var/lib/mosquitto/warden.db";
+
+/// What is older than this, no broker should start from.
+const MOST_CACHE_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// Everything that an operator can choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +42,12 @@ pub struct Config {
     pub max_staleness: Duration,
     /// What happens to connecting clients when the policy cannot be confirmed.
     pub on_stale: OnStale,
+    /// Where the last policy known is kept.
+    pub cache_file: Option<PathBuf>,
+    /// How long ago the database may have confirmed what a broker starts from.
+    pub cache_max_age: Duration,
+    /// What a broker does that starts while the database is away.
+    pub start_without_database: StartWithoutDatabase,
     /// What happens to users that the database does not know.
     pub unknown: Unknown,
     /// How often the database is asked whether it has changed.
@@ -82,6 +96,9 @@ impl Default for Config {
             barrier_timeout: Duration::from_millis(500),
             max_staleness: Duration::from_mins(1),
             on_stale: OnStale::Refuse,
+            cache_file: None,
+            cache_max_age: Duration::from_hours(24),
+            start_without_database: StartWithoutDatabase::Fail,
             unknown: Unknown::Deny,
             poll_interval: Duration::from_millis(20),
             broker_name: None,
@@ -122,6 +139,34 @@ pub enum OnStale {
     Refuse,
     /// They are served by the last policy that is known.
     Serve,
+}
+
+/// What a broker does that starts while the database is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartWithoutDatabase {
+    /// It does not start.
+    Fail,
+    /// It refuses everybody until the database is there.
+    Refuse,
+    /// It goes by the cache; where that cannot be used, it does not start.
+    Cache,
+    /// It goes by the cache; where that cannot be used, it refuses everybody until the database is there.
+    CacheOrRefuse,
+}
+
+impl StartWithoutDatabase {
+    /// Whether it may go by the cache.
+    #[must_use]
+    pub fn may_use_the_cache(self) -> bool {
+        matches!(self, Self::Cache | Self::CacheOrRefuse)
+    }
+
+    /// Whether it may start with nothing at all.
+    #[must_use]
+    pub fn may_refuse(self) -> bool {
+        matches!(self, Self::Refuse | Self::CacheOrRefuse)
+    }
 }
 
 /// What happens to users that the database does not know.
@@ -184,6 +229,36 @@ pub enum Ocsp {
     Soft,
     /// They are; nobody is admitted before they have said that the certificate is good.
     Hard,
+}
+
+impl Config {
+    /// What makes sense of each option alone, and none of them together.
+    pub fn warnings(&self) -> impl Iterator<Item = &'static str> {
+        let reads = self.start_without_database.may_use_the_cache();
+        let unread = self.cache_file.is_some() && !reads;
+        let admits_nobody = reads && self.freshness == Freshness::Strict && self.on_stale == OnStale::Refuse;
+        let unread = unread.then_some(
+            "the cache is written and never read: `start_without_database = \"cache\"` has a broker start from it",
+        );
+        let admits_nobody = admits_nobody.then_some(
+            "the cache admits nobody: with `freshness = \"strict\"` and `on_stale = \"refuse\"` connecting clients are \
+             refused while the database is away; it is of use with \"bounded\" and enough `max_staleness`, or with \
+             \"serve\"",
+        );
+        unread.into_iter().chain(admits_nobody)
+    }
+
+    fn check_cache(&self, problems: &mut Problems) {
+        match &self.cache_file {
+            None if self.start_without_database.may_use_the_cache() => {
+                problems.push("start_without_database: name the cache that is to be used in `cache_file`");
+            }
+            Some(cache) if *cache == self.key_file || self.database.path() == Some(cache) => {
+                problems.push("cache_file: it needs a file of its own, which is written again and again");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The key file that belongs to a database unless another is named: beside it, ending in `.key`; for a database on a
@@ -254,7 +329,7 @@ pub fn read(path: &Path) -> std::io::Result<Contents> {
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 27] = [
+pub const KEYS: [&str; 30] = [
     "database",
     "database_url_file",
     "key_file",
@@ -262,6 +337,9 @@ pub const KEYS: [&str; 27] = [
     "barrier_timeout",
     "max_staleness",
     "on_stale",
+    "cache_file",
+    "cache_max_age",
+    "start_without_database",
     "unknown",
     "poll_interval",
     "broker_name",
@@ -378,6 +456,9 @@ impl Draft {
             "barrier_timeout" => duration(&value, Duration::from_secs(5)).map(|time| config.barrier_timeout = time),
             "max_staleness" => duration(&value, Duration::from_hours(24)).map(|time| config.max_staleness = time),
             "on_stale" => one_of(value).map(|choice| config.on_stale = choice),
+            "cache_file" => path(value).map(|path| config.cache_file = Some(path)),
+            "cache_max_age" => duration(&value, MOST_CACHE_AGE).map(|time| config.cache_max_age = time),
+            "start_without_database" => one_of(value).map(|choice| config.start_without_database = choice),
             "unknown" => one_of(value).map(|choice| config.unknown = choice),
             "poll_interval" => duration(&value, Duration::from_secs(1)).map(|time| config.poll_interval = time),
             "broker_name" => broker_name(value).map(|name| config.broker_name = Some(name)),
@@ -442,6 +523,7 @@ impl Draft {
         if !self.config.crl_files.is_empty() && self.config.crl_issuers.is_empty() {
             problems.push("crl_files: name the certificates of the authorities that sign these lists in `crl_issuers`");
         }
+        self.config.check_cache(&mut problems);
         if self.config.handshake == Handshake::Off && self.config.ocsp != Ocsp::Off {
             problems.push("ocsp.mode: responders are asked about what clients show in the handshake, which is \"off\"");
         }
@@ -469,117 +551,6 @@ fn unknown_key(key: &str, place: &str) -> String {
 fn exposed(place: &str, file: &Path) -> String {
     let file = file.display();
     format!("{place}: everybody may read the password in `{file}`; run `chmod o-r {file}`")
-}
-
-fn path(value: Value) -> Result<PathBuf, String> {
-    let text = text(value)?;
-    if text.is_empty() {
-        return Err("a path is missing".to_owned());
-    }
-    Ok(PathBuf::from(text))
-}
-
-fn database(value: Value) -> Result<Database, String> {
-    Database::parse(&text(value)?).map_err(|error| error.to_string())
-}
-
-fn text(value: Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Integer(number) => Ok(number.to_string()),
-        other => Err(format!("a text is wanted, not a {}", other.type_str())),
-    }
-}
-
-fn broker_name(value: Value) -> Result<String, String> {
-    let name = text(value)?;
-    if (1..=255).contains(&name.chars().count()) && !name.contains(char::is_control) {
-        Ok(name)
-    } else {
-        Err("a name of 1 to 255 characters is wanted".to_owned())
-    }
-}
-
-/// Several texts: a list, or on a `plugin_opt` line with commas between them.
-fn texts(value: Value) -> Result<Vec<String>, String> {
-    match value {
-        Value::Array(values) => values.into_iter().map(text).collect(),
-        Value::String(text) => Ok(text.split(',').map(|part| part.trim().to_owned()).collect()),
-        other => Err(format!("a list of texts is wanted, not a {}", other.type_str())),
-    }
-}
-
-fn paths(value: Value) -> Result<Vec<PathBuf>, String> {
-    let paths = texts(value)?;
-    if paths.iter().any(String::is_empty) {
-        return Err("a path is missing".to_owned());
-    }
-    Ok(paths.into_iter().map(PathBuf::from).collect())
-}
-
-fn fields(value: Value) -> Result<Vec<Field>, String> {
-    let words = texts(value)?;
-    if words.is_empty() {
-        return Err("at least one field is wanted, such as [\"san_uri\", \"cn\"]".to_owned());
-    }
-    let fields: Vec<Field> = words.into_iter().map(|word| one_of(Value::String(word))).collect::<Result<_, _>>()?;
-    match fields.iter().enumerate().find(|(index, field)| fields.iter().take(*index).any(|other| other == *field)) {
-        Some((_, twice)) => Err(format!("`{twice:?}` is there twice")),
-        None => Ok(fields),
-    }
-}
-
-fn truth(value: &Value) -> Result<bool, String> {
-    match value {
-        Value::Boolean(truth) => Ok(*truth),
-        Value::String(text) => text.parse().map_err(|_| "true or false is wanted".to_owned()),
-        other => Err(format!("true or false is wanted, not a {}", other.type_str())),
-    }
-}
-
-fn responder(value: Value) -> Result<String, String> {
-    let url = text(value)?;
-    // An answer is signed, so that it needs no TLS; and TLS would have to be checked in turn (RFC 6960, appendix A).
-    if url.starts_with("http://") { Ok(url) } else { Err("an address that begins with http:// is wanted".to_owned()) }
-}
-
-/// One of the words that serde knows for `T`; its message lists them.
-fn one_of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    let text = text(value)?;
-    let word: serde::de::value::StringDeserializer<serde::de::value::Error> = text.into_deserializer();
-    T::deserialize(word).map_err(|error| error.to_string())
-}
-
-/// A positive time of at most `most`, written with its unit.
-fn duration(value: &Value, most: Duration) -> Result<Duration, String> {
-    match tolerance(value, most)? {
-        Duration::ZERO => Err("a time longer than zero is wanted".to_owned()),
-        time => Ok(time),
-    }
-}
-
-/// A time of at most `most`, written with its unit, or none.
-fn tolerance(value: &Value, most: Duration) -> Result<Duration, String> {
-    let Value::String(text) = value else {
-        return Err("a time with its unit is wanted, such as \"100ms\" or \"60s\"".to_owned());
-    };
-    match humantime::parse_duration(text) {
-        Ok(time) if time > most => Err(format!("at most {} is possible", humantime::format_duration(most))),
-        Ok(time) => Ok(time),
-        Err(error) => Err(format!("`{text}` is not a time such as \"100ms\" or \"60s\": {error}")),
-    }
-}
-
-fn number(value: &Value, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
-    value
-        .as_integer()
-        .and_then(|number| u32::try_from(number).ok())
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| format!("a whole number from {} to {} is wanted", range.start(), range.end()))
-}
-
-fn one_line(error: &toml::de::Error) -> String {
-    error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -3,10 +3,16 @@
 //! Whoever asks loads the current [`Snapshot`] once and waits for nobody. What a new version means for those who are
 //! connected is listed here; it cannot kick anyone.
 
+pub mod cache;
+mod follow;
 pub mod heartbeat;
 pub mod lists;
+mod outage;
 pub mod responders;
+mod start;
+mod step;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -17,25 +23,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::database::Database;
-use crate::log::causes;
 use crate::policy::certificate::CertificateId;
 use crate::policy::decision::Reason;
-use crate::policy::device::{DeviceId, RoleId, SharedDevice, UnixSeconds};
-use crate::policy::leaving::{Leaving, leaving};
-use crate::policy::revocation::{Demands, List, Revocations, Standing};
+use crate::policy::device::{DeviceId, UnixSeconds};
+use crate::policy::revocation::{List, Revocations, Standing};
 use crate::policy::snapshot::Snapshot;
-use crate::store::StoreError;
-use crate::store::feed::{Feed, Update};
 
-use heartbeat::{Heartbeat, Progress, Registration};
-use lists::Lists;
-use responders::{Asking, Responders, Shown};
-
-/// The longest pause between two attempts to reach a database that is away.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often it is asked whether credentials have ended; they end at full seconds.
-const LOOK_AT_CLOCK: Duration = Duration::from_millis(50);
+use cache::{Keeper, Shelf};
+use follow::{Door, Follower, Trouble};
+use heartbeat::{Heartbeat, Progress};
+use outage::Report;
+use responders::{Responders, Shown};
+use start::{First, first};
+pub use start::{Sources, Staleness, StartError, WithoutDatabase};
 
 /// What the new versions mean for those who are connected.
 ///
@@ -73,11 +73,12 @@ pub struct Unconfirmed;
 #[derive(Debug)]
 pub struct Live {
     shared: Arc<Shared>,
-    key_id: Option<String>,
     /// To whoever asks responders.
     shown: Option<mpsc::Sender<Shown>>,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
+    /// Dropped last: it writes what the others have left.
+    keeper: Option<Keeper>,
 }
 
 #[derive(Debug)]
@@ -89,8 +90,10 @@ struct Shared {
     /// When the broker's thread has to be woken for something that it alone knows.
     wake_at: AtomicI64,
     started: Instant,
-    /// When the database last confirmed the snapshot, in milliseconds since `started`.
-    confirmed_at: AtomicU64,
+    /// When the database last confirmed the snapshot, in milliseconds since `started`, or before it; [`NEVER`].
+    confirmed_at: AtomicI64,
+    /// Whether the database that came is one that the key file does not belong to.
+    foreign: AtomicBool,
     /// Whether the database answered when it was last asked.
     reachable: AtomicBool,
     /// The number of the latest question by [`Live::confirm`], and of the latest that was answered.
@@ -101,77 +104,83 @@ struct Shared {
     progress: Progress,
 }
 
-/// What is followed.
-#[derive(Debug)]
-pub struct Sources {
-    /// The database.
-    pub database: Database,
-    /// How often it is asked whether it has changed.
-    pub poll_interval: Duration,
-    /// What has to be known of a certificate.
-    pub demands: Demands,
-    /// The revocation lists.
-    pub lists: Lists,
-    /// How responders are asked, if they are.
-    pub asking: Option<Asking>,
-    /// As whom the broker registers, if it does.
-    pub registration: Option<Registration>,
-}
+/// The snapshot was never confirmed: it says nothing.
+const NEVER: i64 = i64::MIN;
 
 impl Live {
     /// Reads the whole policy from its `sources`, and follows them from there.
     ///
-    /// Returns when the first snapshot is there. `wake` is called from the thread whenever there are [`Consequences`].
+    /// Returns when the first snapshot is there, or when it is clear that there is none yet and that this is accepted.
+    /// `wake` is called from the thread whenever there are [`Consequences`].
     pub fn start(mut sources: Sources, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let (feed, key_id, heartbeat, first) = runtime.block_on(async {
-            let mut feed = Feed::open(&sources.database).await?;
-            let heartbeat = match sources.registration.take() {
-                Some(registration) => Some(Heartbeat::begin(sources.database.clone(), registration).await),
-                None => None,
-            };
-            let key_id = feed.key_id().await?;
-            let mut revocations = Revocations::with_demands(sources.demands);
-            for (name, list) in sources.lists.take() {
-                revocations.change_list(&name, Some(list));
+        let mut revocations = Revocations::with_demands(sources.demands);
+        for (name, list) in sources.lists.take() {
+            revocations.change_list(&name, Some(list));
+        }
+        let nothing = Snapshot::default().with_revocations(revocations);
+        let door = Door {
+            database: sources.database.clone(),
+            key_id: sources.key_id.take(),
+            patience: sources.staleness.patience(),
+        };
+        let mut report = Report::new(sources.staleness);
+        let shelf = Arc::new(Shelf::default());
+        let started = Instant::now();
+        let register = |registration| Heartbeat::new(sources.database.clone(), registration);
+        let mut heartbeat = sources.registration.take().map(register);
+        let first = match runtime.block_on(first(&door, sources.start_patience(), heartbeat.as_mut(), &nothing)) {
+            Ok((feed, snapshot, confirmed)) => {
+                let snapshot = Arc::new(snapshot);
+                shelf.put(Arc::clone(&snapshot), confirmed);
+                Ok(First { feed: Some(feed), snapshot, confirmed_at: 0 })
             }
-            let nothing = Snapshot::default().with_revocations(revocations);
-            let first = match Step::after(&nothing, feed.update().await?) {
-                Some(step) => {
-                    step.report_unreadable(&nothing);
-                    step.snapshot
-                }
-                None => nothing,
-            };
-            Ok::<_, StoreError>((feed, key_id, heartbeat, first))
-        })?;
+            Err(Trouble::OtherKey) => Err(StartError::OtherKey),
+            Err(Trouble::Store(error)) => sources.without_database(error, nothing, &mut report),
+        };
+        let first = match first {
+            Ok(first) => first,
+            Err(error) => {
+                // Dropped, it would wait for a name server.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let shared = Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(first),
+            snapshot: ArcSwap::new(first.snapshot),
             consequences: Mutex::new(Consequences::default()),
             has_consequences: AtomicBool::new(false),
             wake_again: AtomicBool::new(false),
             wake_at: AtomicI64::new(UnixSeconds::MAX),
-            started: Instant::now(),
-            confirmed_at: AtomicU64::new(0),
-            reachable: AtomicBool::new(true),
+            started,
+            confirmed_at: AtomicI64::new(first.confirmed_at),
+            foreign: AtomicBool::new(false),
+            reachable: AtomicBool::new(first.feed.is_some()),
             asked: AtomicU64::new(0),
             ask: Notify::new(),
             answered: Mutex::new(0),
             answer: Condvar::new(),
             progress: Progress::default(),
         });
-        shared.progress.place(shared.snapshot.load().revision(), feed.checkpoint());
+        if let Some(feed) = &first.feed {
+            shared.progress.place(shared.snapshot.load().revision(), feed.checkpoint());
+        }
         let (stop, stopped) = oneshot::channel();
         let (notify, notices) = mpsc::channel(MOST_NOTICES);
         let responders = sources.asking.map(|asking| Responders::start(asking, notify.clone())).transpose()?;
         let (shown, responders) = responders.unzip();
+        let keep = |file| Keeper::start(file, sources.database.to_string(), Arc::clone(&shelf));
+        let keeper = sources.cache.map(keep).transpose().map_err(StartError::Thread)?;
         let watch = sources.lists.watch(notify);
         let follower = Follower {
             shared: Arc::clone(&shared),
-            database: sources.database,
+            door,
             poll_interval: sources.poll_interval,
+            report: RefCell::new(report),
+            shelf,
             wake: Box::new(wake),
         };
+        let feed = first.feed;
         let thread = std::thread::Builder::new()
             .name("warden-live".to_owned())
             .spawn(move || {
@@ -191,20 +200,15 @@ impl Live {
                     }
                 };
                 if catch_unwind(AssertUnwindSafe(|| runtime.block_on(follow))).is_err() {
-                    shared.away();
+                    shared.away(false);
                     tracing::error!("the thread that follows the database panicked; restart the broker");
                 }
                 // The broker does not wait for a name server.
                 runtime.shutdown_timeout(LAST_WORDS);
             })
             .map_err(StartError::Thread)?;
-        Ok(Self { shared, key_id, shown, stop: Some(stop), threads: responders.into_iter().chain([thread]).collect() })
-    }
-
-    /// Which key the secrets of the database are sealed with, if it says so.
-    #[must_use]
-    pub fn key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
+        let threads = responders.into_iter().chain([thread]).collect();
+        Ok(Self { shared, shown, stop: Some(stop), threads, keeper })
     }
 
     /// The current version. Load it once per question.
@@ -237,11 +241,18 @@ impl Live {
         Err(Unconfirmed)
     }
 
-    /// How long ago the database confirmed the snapshot.
+    /// How long ago the database confirmed the snapshot; `None` before there is one: then it knows nobody, and that
+    /// says nothing of anybody.
     #[must_use]
-    pub fn age(&self) -> Duration {
-        let confirmed = Duration::from_millis(self.shared.confirmed_at.load(Ordering::Acquire));
-        self.shared.started.elapsed().saturating_sub(confirmed)
+    pub fn age(&self) -> Option<Duration> {
+        self.shared.age()
+    }
+
+    /// Whether connecting clients may be told what the snapshot says at all, however old it may be: there is one, and the
+    /// database is not one that the key file does not belong to.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.age().is_some() && !self.shared.foreign.load(Ordering::Acquire)
     }
 
     /// Whether responders are asked about certificates that are shown.
@@ -303,260 +314,37 @@ impl Drop for Live {
             // A thread that panicked has said so in the log; there is nothing left to stop.
             let _ = thread.join();
         }
-    }
-}
-
-/// Why there is no live policy.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The database cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The system gives us no thread.
-    #[error("cannot start the thread that follows the database: {0}")]
-    Thread(std::io::Error),
-    /// Responders cannot be asked.
-    #[error("cannot ask OCSP responders: {0}")]
-    Responders(reqwest::Error),
-}
-
-/// The thread's side.
-struct Follower {
-    shared: Arc<Shared>,
-    database: Database,
-    poll_interval: Duration,
-    wake: Box<dyn Fn() + Send>,
-}
-
-impl Follower {
-    /// All that the thread does. The parts take turns, and none of them awaits anything between reading the snapshot and
-    /// putting another in its place.
-    async fn run(&self, feed: Feed, notices: mpsc::Receiver<Notice>) {
-        tokio::join!(self.follow(feed), self.hear(notices), self.keep_time());
-    }
-
-    /// Follows the database.
-    async fn follow(&self, feed: Feed) {
-        let mut feed = Some(feed);
-        let mut pause = self.poll_interval;
-        let mut trouble: Option<String> = None;
-        loop {
-            // What is asked from here on is answered by the next round.
-            let question = self.shared.asked.load(Ordering::Acquire);
-            let result = match &mut feed {
-                Some(feed) => self.round(feed).await.map(|()| &*feed),
-                None => match Feed::open_again(&self.database).await {
-                    Ok(opened) => {
-                        let feed = feed.insert(opened);
-                        self.round(feed).await.map(|()| &*feed)
-                    }
-                    Err(error) => Err(error),
-                },
-            };
-            match result {
-                Ok(feed) => {
-                    self.shared.confirmed(question);
-                    if trouble.take().is_some() {
-                        tracing::info!(revision = self.shared.snapshot.load().revision(), "database is back");
-                    }
-                    pause = self.poll_interval;
-                    if self.shared.wake_again.swap(false, Ordering::AcqRel) {
-                        (self.wake)();
-                    }
-                    // Sleeps until it is time to ask, or until somebody waits for an answer.
-                    tokio::select! {
-                        () = feed.wait(pause) => {}
-                        () = self.shared.ask.notified() => {}
-                    }
-                }
-                Err(error) => {
-                    feed = None;
-                    self.shared.away();
-                    let error = causes(&error);
-                    if trouble.as_ref() != Some(&error) {
-                        tracing::error!(%error, "database is away, the last policy known stays");
-                        trouble = Some(error);
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    tokio::time::sleep(pause).await;
-                }
-            }
-        }
-    }
-
-    /// Asks the database once and puts what it answers in place.
-    async fn round(&self, feed: &mut Feed) -> Result<(), StoreError> {
-        self.put(feed.update().await?);
-        if self.shared.progress.place(self.shared.snapshot.load().revision(), feed.checkpoint()) {
-            // Somebody waits to hear that everything up to it is done.
-            (self.wake)();
-        }
-        Ok(())
-    }
-
-    /// Puts an update in place.
-    fn put(&self, update: Update) {
-        let old = self.shared.snapshot.load_full();
-        let Some(step) = Step::after(&old, update) else { return };
-        step.report_unreadable(&old);
-        let Step { snapshot: next, devices: changed, revoked, .. } = step;
-        let now = unix_now();
-        let leaving: Vec<Leaving> = leaving((&old, now), (&next, now), changed.iter().copied()).collect();
-        tracing::debug!(
-            revision = next.revision(),
-            changed = changed.len(),
-            leaving = leaving.len(),
-            revoked = revoked.len(),
-            "policy replaced"
-        );
-        self.shared.snapshot.store(Arc::new(next));
-        self.tell(changed, leaving, revoked);
-    }
-
-    /// Puts in place what is found out elsewhere than in the database.
-    async fn hear(&self, mut notices: mpsc::Receiver<Notice>) {
-        while let Some(notice) = notices.recv().await {
-            let old = self.shared.snapshot.load_full();
-            let mut revocations = old.revocations().clone();
-            let revoked: Vec<CertificateId> = match notice {
-                Notice::List(name, list) => {
-                    let new = list.revoked.iter().filter(|id| !revocations.contains(id)).copied().collect();
-                    revocations.change_list(&name, Some(list));
-                    new
-                }
-                Notice::Standing(id, standing) => {
-                    let was = revocations.standing(&id);
-                    revocations.change_standing(id, standing);
-                    let now_revoked = standing == Some(Standing::Revoked) && was != standing;
-                    if now_revoked { vec![id] } else { Vec::new() }
-                }
-            };
-            self.shared.snapshot.store(Arc::new(old.with_revocations(revocations)));
-            self.tell([], [], revoked);
-        }
-    }
-
-    /// Sees to it that those leave whose credentials have come to their end.
-    async fn keep_time(&self) {
-        let mut then = unix_now();
-        loop {
-            tokio::time::sleep(LOOK_AT_CLOCK).await;
-            let now = unix_now();
-            if now == then {
-                continue;
-            }
-            let snapshot = self.shared.snapshot.load_full();
-            let changed: Vec<DeviceId> = snapshot.ending(then, now).collect();
-            let leaving: Vec<Leaving> = leaving((&snapshot, then), (&snapshot, now), changed.iter().copied()).collect();
-            self.tell(changed, leaving, []);
-            if now >= self.shared.wake_at.load(Ordering::Acquire) {
-                (self.wake)();
-            }
-            // A clock that was put back shows some ends twice, which is nothing to those who have left.
-            then = now;
-        }
-    }
-
-    /// Leaves word for the broker's thread, and wakes it.
-    fn tell(
-        &self,
-        changed: impl IntoIterator<Item = DeviceId>,
-        leaving: impl IntoIterator<Item = Leaving>,
-        revoked: impl IntoIterator<Item = CertificateId>,
-    ) {
-        let mut consequences = lock(&self.shared.consequences);
-        consequences.changed.extend(changed);
-        consequences.leaving.extend(leaving.into_iter().map(|one| (one.user_name, one.reason)));
-        consequences.revoked.extend(revoked);
-        let any = !(consequences.changed.is_empty() && consequences.revoked.is_empty());
-        drop(consequences);
-        if any {
-            self.shared.has_consequences.store(true, Ordering::Release);
-            (self.wake)();
-        }
+        drop(self.keeper.take());
     }
 }
 
 impl Shared {
-    /// The database has answered everything up to this question.
-    fn confirmed(&self, question: u64) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.confirmed_at.store(now, Ordering::Release);
+    /// The database has answered everything up to this question, as of a moment at which it was asked.
+    fn confirmed(&self, question: u64, asked: Instant) {
+        let then = asked.saturating_duration_since(self.started);
+        self.confirmed_at.store(i64::try_from(then.as_millis()).unwrap_or(i64::MAX), Ordering::Release);
+        self.foreign.store(false, Ordering::Release);
         self.reachable.store(true, Ordering::Release);
         *lock(&self.answered) = question;
         self.answer.notify_all();
     }
 
+    /// See [`Live::age`].
+    fn age(&self) -> Option<Duration> {
+        let confirmed = self.confirmed_at.load(Ordering::Acquire);
+        let now = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let age = u64::try_from(now.saturating_sub(confirmed)).unwrap_or(0);
+        (confirmed != NEVER).then(|| Duration::from_millis(age))
+    }
+
     /// The database does not answer. Whoever waits has an answer too: it is no.
-    fn away(&self) {
+    ///
+    /// A `foreign` one stays so until the right one has answered.
+    fn away(&self, foreign: bool) {
+        self.foreign.fetch_or(foreign, Ordering::AcqRel);
         self.reachable.store(false, Ordering::Release);
         let _answered = lock(&self.answered);
         self.answer.notify_all();
-    }
-}
-
-/// A version, and what differs in it from the one before.
-struct Step {
-    snapshot: Snapshot,
-    devices: Vec<DeviceId>,
-    roles: Vec<RoleId>,
-    revoked: Vec<CertificateId>,
-    /// Rows of revoked certificates that name none, and why.
-    unreadable: Vec<(i64, Box<str>)>,
-}
-
-impl Step {
-    /// The version after this update; `None` where nothing is new.
-    fn after(old: &Snapshot, update: Update) -> Option<Self> {
-        match update {
-            Update::Nothing => None,
-            Update::Changes(changes) => {
-                let devices = changes.devices.iter().map(|(id, _)| *id).collect();
-                let roles = changes.roles.iter().map(|(id, _)| *id).collect();
-                let is_new = |id: &CertificateId| !old.revocations().contains(id);
-                let revoked = changes.certificates.iter().filter_map(|(_, id)| *id).filter(is_new).collect();
-                let mut revocations = old.revocations().clone();
-                revocations.change_rows(changes.certificates);
-                let snapshot = old.next(changes.revision, changes.devices, changes.roles);
-                let snapshot = snapshot.with_revocations(revocations);
-                let unreadable = changes.unreadable_certificates;
-                Some(Self { snapshot, devices, roles, revoked, unreadable })
-            }
-            Update::Everything(all) => {
-                let devices = all.devices.into_iter().map(|device| (device.id, Some(device)));
-                let roles = all.roles.into_iter().map(|role| (role.id(), Some(role)));
-                let mut revocations = old.revocations().without_rows();
-                revocations.change_rows(all.certificates.into_iter().map(|(number, id)| (number, Some(id))));
-                let revoked = revocations.named().filter(|id| !old.revocations().contains(id)).copied().collect();
-                let snapshot = Snapshot::default().next(all.revision, devices, roles).with_revocations(revocations);
-                let gone = old.devices().filter(|device| snapshot.device(device.id).is_none());
-                let differs = |device: &&SharedDevice| old.device(device.id) != Some(*device);
-                let devices = snapshot.devices().filter(differs).chain(gone).map(|device| device.id).collect();
-                let roles = snapshot.roles().map(|role| role.id()).collect();
-                Some(Self { snapshot, devices, roles, revoked, unreadable: all.unreadable_certificates })
-            }
-        }
-    }
-
-    /// One log line for each row that has become unreadable.
-    fn report_unreadable(&self, old: &Snapshot) {
-        for device in self.devices.iter().filter_map(|id| self.snapshot.device(*id)) {
-            let before = old.device(device.id).and_then(|device| device.unreadable.as_ref());
-            if let Some(why) = device.unreadable.as_ref().filter(|why| before != Some(*why)) {
-                let name = device.name.escape_debug();
-                tracing::warn!(device = %name, number = device.id, %why, "unreadable device is refused");
-            }
-        }
-        for (number, why) in &self.unreadable {
-            tracing::error!(number, %why, "unreadable row of revoked_certificates: IT REVOKES NOTHING");
-        }
-        for role in self.roles.iter().filter_map(|id| self.snapshot.role(*id)) {
-            let name = role.name().escape_debug();
-            for rule in role.unreadable() {
-                let effect = if rule.may_deny { "its role denies everything" } else { "it allows nothing" };
-                tracing::warn!(role = %name, rule = rule.id, why = %rule.why, "unreadable rule: {effect}");
-            }
-        }
     }
 }
 

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, CrlExpired, Freshness, Ocsp, OnStale, Unknown};
 use crate::credential::psk::{Psk, SealingKey};
 use crate::key_file::{self, KeyFileError};
+use crate::live::cache::CacheFile;
 use crate::live::heartbeat::Registration;
 use crate::live::lists::{ListError, Lists};
 use crate::live::responders::Asking;
-use crate::live::{Live, Sources, StartError, unix_now};
+use crate::live::{Live, Sources, Staleness, StartError, WithoutDatabase, unix_now};
 use crate::policy::decision::{Action, Question, Reason};
 use crate::policy::device::{CredentialKind, UnixSeconds};
 use crate::policy::leaving::keeps_subscriptions;
@@ -97,7 +98,7 @@ pub enum NoStart {
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
     #[error(transparent)]
-    Live(#[from] StartError),
+    Live(StartError),
     #[error(transparent)]
     List(#[from] ListError),
     #[error(
@@ -151,26 +152,16 @@ impl Plugin {
             Ok(lists) => (lists, Vec::new()),
             Err(errors) => (Lists::default(), errors),
         };
-        let sources = Sources {
-            database: config.database.clone(),
-            poll_interval: config.poll_interval,
-            demands: Demands {
-                current_lists: config.crl_expired == CrlExpired::Refuse,
-                standing: config.ocsp == Ocsp::Hard,
-            },
-            lists,
-            asking: (config.ocsp != Ocsp::Off).then(|| Asking {
-                responder: config.ocsp_responder.clone(),
-                refresh: config.ocsp_refresh,
-                require_nonce: config.ocsp_require_nonce,
-            }),
-            registration: config.broker_name.clone().map(|name| Registration {
-                name,
-                interval: config.heartbeat_interval,
-                mosquitto: mosquitto.to_owned(),
-            }),
-        };
-        let live = Live::start(sources, wake).map_err(NoStart::from);
+        let registration = config.broker_name.clone().map(|name| Registration {
+            name,
+            interval: config.heartbeat_interval,
+            mosquitto: mosquitto.to_owned(),
+        });
+        let sources = Sources { registration, ..sources(&config, key.as_ref().ok(), lists) };
+        let live = Live::start(sources, wake).map_err(|error| match error {
+            StartError::OtherKey => NoStart::OtherKey(config.key_file.clone()),
+            error => NoStart::Live(error),
+        });
         let (key, live) = match (key, live) {
             (Ok(key), Ok(live)) if wrong_lists.is_empty() => (key, live),
             (key, live) => {
@@ -178,8 +169,19 @@ impl Plugin {
                 return Err(others.chain(wrong_lists.into_iter().map(NoStart::List)).collect());
             }
         };
-        if live.key_id().is_some_and(|sealed_with| sealed_with != key.id()) {
-            return Err(vec![NoStart::OtherKey(config.key_file)]);
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
+        if live.is_trusted() {
+            let snapshot = live.snapshot();
+            tracing::info!(
+                version = env!("CARGO_PKG_VERSION"),
+                database = %config.database,
+                revision = snapshot.revision(),
+                devices = snapshot.device_count(),
+                roles = snapshot.role_count(),
+                "policy loaded"
+            );
         }
         if let Some(address) = config.database.unverified() {
             tracing::warn!(
@@ -188,16 +190,6 @@ impl Plugin {
                  devices: write sslmode=verify-full (PostgreSQL) or ssl-mode=VERIFY_IDENTITY (MariaDB, MySQL) in its address"
             );
         }
-        let snapshot = live.snapshot();
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            database = %config.database,
-            revision = snapshot.revision(),
-            devices = snapshot.device_count(),
-            roles = snapshot.role_count(),
-            "policy loaded"
-        );
-        drop(snapshot);
         let refusals = Refusals::new(config.refusals_per_second);
         Ok(Self { config, key, live, handshakes: Handshakes::default(), refusals, started: Instant::now() })
     }
@@ -459,8 +451,11 @@ impl Plugin {
     fn fresh(&self) -> Result<(), Reason> {
         let fresh = match self.config.freshness {
             Freshness::Strict => self.live.confirm(self.config.barrier_timeout).is_ok(),
-            Freshness::Bounded => self.live.age() <= self.config.max_staleness,
+            Freshness::Bounded => self.live.age().is_some_and(|age| age <= self.config.max_staleness),
         };
+        if !self.live.is_trusted() {
+            return Err(Reason::StalePolicy);
+        }
         if fresh || self.config.on_stale == OnStale::Serve { Ok(()) } else { Err(Reason::StalePolicy) }
     }
 
@@ -494,9 +489,43 @@ impl Plugin {
     /// What is said to somebody whom the database does not know.
     fn unknown<T>(&self) -> Answer<T> {
         match self.config.unknown {
-            Unknown::Deny => Answer::Deny,
-            Unknown::Defer => Answer::Defer,
+            // Without a policy, nobody knows who is unknown to the database.
+            Unknown::Defer if self.live.age().is_some() => Answer::Defer,
+            Unknown::Deny | Unknown::Defer => Answer::Deny,
         }
+    }
+}
+
+/// What is followed, as the configuration says.
+fn sources(config: &Config, key: Option<&SealingKey>, lists: Lists) -> Sources {
+    Sources {
+        database: config.database.clone(),
+        poll_interval: config.poll_interval,
+        demands: Demands {
+            current_lists: config.crl_expired == CrlExpired::Refuse,
+            standing: config.ocsp == Ocsp::Hard,
+        },
+        lists,
+        asking: (config.ocsp != Ocsp::Off).then(|| Asking {
+            responder: config.ocsp_responder.clone(),
+            refresh: config.ocsp_refresh,
+            require_nonce: config.ocsp_require_nonce,
+        }),
+        key_id: key.map(|key| key.id().to_owned()),
+        cache: key.zip(config.cache_file.clone()).map(|(key, path)| CacheFile {
+            path,
+            key: key.for_caches(),
+            max_age: config.cache_max_age,
+        }),
+        without_database: WithoutDatabase {
+            from_cache: config.start_without_database.may_use_the_cache(),
+            refusing: config.start_without_database.may_refuse(),
+        },
+        staleness: Staleness {
+            bound: (config.freshness == Freshness::Bounded).then_some(config.max_staleness),
+            serve: config.on_stale == OnStale::Serve,
+        },
+        registration: None,
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::credential::certificate::Field;
 
 fn no_file(_: &Path) -> std::io::Result<Contents> {
     Err(std::io::ErrorKind::NotFound.into())
@@ -89,7 +90,8 @@ fn every_mistake_is_reported_at_once() {
     let expected = [
         "`barrier_timeout` in `w.toml`: a time with its unit is wanted, such as \"100ms\" or \"60s\"",
         "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, database_url_file, key_file, freshness, \
-         barrier_timeout, max_staleness, on_stale, unknown, poll_interval, broker_name, heartbeat_interval, refusals_per_second, \
+         barrier_timeout, max_staleness, on_stale, cache_file, cache_max_age, start_without_database, unknown, \
+         poll_interval, broker_name, heartbeat_interval, refusals_per_second, \
          callback_times, handshake, resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
          certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
          ocsp.responder, ocsp.refresh, ocsp.require_nonce",
@@ -180,5 +182,36 @@ fn a_broker_has_a_name_if_it_is_given_one() {
     ] {
         let found = problems(&options, "");
         assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_about_the_cache_is_a_mistake_or_a_warning() {
+    for (options, words) in [
+        (vec![("start_without_database", "cache")], "`cache_file`"),
+        (vec![("start_without_database", "cache_or_refuse")], "`cache_file`"),
+        (vec![("database", "/a.db"), ("cache_file", "/a.key")], "a file of its own"),
+        (vec![("database", "/a.db"), ("cache_file", "/a.db")], "a file of its own"),
+        (vec![("cache_max_age", "31days")], "at most 30days"),
+        (vec![("start_without_database", "perhaps")], "expected one of `fail`, `refuse`, `cache`, `cache_or_refuse`"),
+    ] {
+        let found = problems(&options, "");
+        assert!(found.len() == 1 && found[0].contains(words), "{options:?}: {found:?}");
+    }
+    let cache = ("cache_file", "/a.cache");
+    let from_cache = ("start_without_database", "cache");
+    for (options, words) in [
+        (vec![], None),
+        (vec![("start_without_database", "refuse")], None),
+        (vec![cache], Some("never read")),
+        (vec![cache, ("start_without_database", "refuse")], Some("never read")),
+        (vec![cache, from_cache], Some("admits nobody")),
+        (vec![cache, from_cache, ("freshness", "bounded")], None),
+        (vec![cache, from_cache, ("on_stale", "serve")], None),
+    ] {
+        let config = from_options(options.clone(), no_file).unwrap();
+        let found: Vec<&str> = config.warnings().collect();
+        assert_eq!(found.len(), usize::from(words.is_some()), "{options:?}: {found:?}");
+        assert!(words.is_none_or(|words| found[0].contains(words)), "{options:?}: {found:?}");
     }
 }

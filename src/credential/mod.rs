@@ -3,6 +3,7 @@
 //! Bytes go in, an answer comes out. Nothing here knows the clock, the disk or the rest of the house.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod certificate;
 pub mod crl;
 mod der;

@@ -11,6 +11,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::cache::CacheKey;
 use super::hex;
 
 /// A pre-shared key in clear. It is wiped when dropped and never shown by `Debug`.
@@ -181,6 +182,7 @@ const TAG_BYTES: usize = 16;
 const SEALING: &str = "mosquitto-warden 2026 sealing of pre-shared keys";
 const DIGESTING: &str = "mosquitto-warden 2026 digests of pre-shared keys";
 const NAMING: &str = "mosquitto-warden 2026 names of sealing keys";
+const CACHING: &str = "mosquitto-warden 2026 sealing of cached policies";
 
 impl SealingKey {
     /// A new random key.
@@ -221,6 +223,12 @@ impl SealingKey {
     /// A name for this key that tells nothing about it.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The key that caches of the policy are sealed with. It opens no pre-shared key, nor the other way round.
+    #[must_use]
+    pub fn for_caches(&self) -> CacheKey {
+        CacheKey::new(Zeroizing::new(blake3::derive_key(CACHING, &*self.key)), &self.id)
     }
 
     /// The stored form of a key. It opens again under this identity only.

@@ -112,17 +112,19 @@ enum NotRegistered {
 }
 
 impl Heartbeat {
-    /// Registers, if that can be done at once. It is done before the policy is read: whoever changes that afterwards
-    /// finds the broker among those to wait for.
-    pub(super) async fn begin(database: Database, registration: Registration) -> Self {
+    pub(super) fn new(database: Database, registration: Registration) -> Self {
         let Registration { name, interval, mosquitto } = registration;
         let instance = format!("{:016x}", getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
         let version = env!("CARGO_PKG_VERSION");
         let who = Registrant { name, instance, interval, version, mosquitto };
-        let mut heartbeat = Self { database, who, registry: None, registered: false, occupant: None, trouble: None };
-        let result = timeout(AT_START, heartbeat.beat(Beat::default())).await.unwrap_or(Err(NotRegistered::Silent));
-        heartbeat.report(&result);
-        heartbeat
+        Self { database, who, registry: None, registered: false, occupant: None, trouble: None }
+    }
+
+    /// Registers, if that can be done at once. It is done before the policy is read: whoever changes that afterwards
+    /// finds the broker among those to wait for.
+    pub(super) async fn begin(&mut self) {
+        let result = timeout(AT_START, self.beat(Beat::default())).await.unwrap_or(Err(NotRegistered::Silent));
+        self.report(&result);
     }
 
     /// Beats until it is told to stop, and then says that the broker ends.

@@ -108,6 +108,11 @@ impl Revocations {
         self.rows.len()
     }
 
+    /// The rows: their numbers, and the certificates that they name.
+    pub fn rows(&self) -> impl Iterator<Item = (i64, CertificateId)> {
+        self.rows.iter().map(|(number, id)| (*number, *id))
+    }
+
     /// The certificates that rows name.
     pub fn named(&self) -> impl Iterator<Item = &CertificateId> {
         self.named.keys()

@@ -23,7 +23,7 @@ use super::rows::Columns;
 pub(super) struct Connection {
     pub(super) inner: Inner,
     /// How long a server may be silent before it counts as away; `None`: as long as it likes.
-    patience: Option<Duration>,
+    pub(super) patience: Option<Duration>,
     /// Whether each transaction may come to another connection behind a pooler.
     pooled: bool,
 }

@@ -150,6 +150,12 @@ impl StoreError {
         Self::At { database: database.to_string(), cause: Box::new(cause) }
     }
 
+    /// The server of this database does not answer.
+    #[must_use]
+    pub fn silent(database: &impl fmt::Display) -> Self {
+        Self::at(database, Self::Silent)
+    }
+
     pub(super) fn not_found(noun: Noun, name: &str) -> Self {
         Self::NotFound { noun, name: name.to_owned(), nearest: None }
     }
@@ -160,6 +166,20 @@ impl StoreError {
         match self {
             Self::At { cause, .. } => cause.is_forbidden(),
             Self::Forbidden(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the database is there, and nothing but its operator can make it one that this release can use.
+    #[must_use]
+    pub fn is_about_the_schema(&self) -> bool {
+        match self {
+            Self::At { cause, .. } => cause.is_about_the_schema(),
+            Self::SchemaMissing
+            | Self::SchemaOlder { .. }
+            | Self::SchemaNewer { .. }
+            | Self::SchemaAltered { .. }
+            | Self::NotOurs => true,
             _ => false,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::connection::Connection;
 use super::mysql::MysqlFeed;
 use super::postgres::PostgresFeed;
 use super::sqlite::SqliteFeed;
@@ -82,14 +83,25 @@ impl Feed {
         }))
     }
 
+    /// From now on a server that is silent for longer than this counts as away.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        let own = &mut self.connection().patience;
+        *own = own.map(|own| own.min(patience));
+        self
+    }
+
     /// Which key the secrets of this database are sealed with, if it says so.
     pub async fn key_id(&mut self) -> Result<Option<String>, StoreError> {
-        let connection = match &mut self.0 {
+        Ok(read::key_id(self.connection()).await?)
+    }
+
+    fn connection(&mut self) -> &mut Connection {
+        match &mut self.0 {
             Kind::Sqlite(feed) => &mut feed.connection,
             Kind::Postgres(feed) => &mut feed.connection,
             Kind::Mysql(feed) => &mut feed.connection,
-        };
-        Ok(read::key_id(connection).await?)
+        }
     }
 
     /// What is new since the last call; everything at the first.

@@ -1,13 +1,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
-use mosquitto_warden::live::lists::Lists;
 use mosquitto_warden::live::{Live, Sources, unix_now};
 use mosquitto_warden::policy::decision::{Action, Question};
 use mosquitto_warden::policy::device::CredentialKind;
-use mosquitto_warden::policy::revocation::Demands;
 use mosquitto_warden::policy::snapshot::{Proof, Snapshot};
 
 use crate::harness::{Broker, Client, Connect, Fleet, Login, on_every_broker};
@@ -119,15 +116,7 @@ fn answers(broker: &Broker, names: &[String], logins: &[Login]) -> Answers {
 
 /// The same questions, to the engine itself over the database as it is now.
 fn oracle(database: &Path, names: &[String]) -> Answers {
-    let sources = Sources {
-        database: database.into(),
-        poll_interval: Duration::from_millis(20),
-        demands: Demands::default(),
-        lists: Lists::default(),
-        asking: None,
-        registration: None,
-    };
-    let live = Live::start(sources, || {}).unwrap();
+    let live = Live::start(Sources::only(database.into()), || {}).unwrap();
     let snapshot = live.snapshot();
     let ask = |name: &String| (name.clone(), allowed(&snapshot, name));
     names.iter().take(ASKED).map(ask).collect()

@@ -45,6 +45,8 @@ mod hostile;
 mod identity;
 /// What the authorities' responders say, and what holds while they say nothing.
 mod ocsp;
+/// The database goes and comes back, or is away when a broker starts.
+mod outage;
 /// A panic in each callback.
 mod panics;
 /// SIGHUP costs nobody anything.

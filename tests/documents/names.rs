@@ -23,7 +23,7 @@ fn the_readme_and_the_example_have_every_option_with_the_same_default() {
         let written = example.lines().map(|line| line.trim_start_matches('#'));
         let value = written.filter_map(|line| line.split_once(" = ")).find(|(name, _)| *name == key);
         let (_, value) = value.unwrap_or_else(|| panic!("mosquitto-conf/warden.toml lacks {key}"));
-        let has_none = ["database_url_file", "key_file", "broker_name", "ocsp.responder"].contains(&key);
+        let has_none = ["database_url_file", "key_file", "cache_file", "broker_name", "ocsp.responder"].contains(&key);
         assert!(has_none || value == default, "{key}: {value} in the example, {default} in the README");
     }
 }
@@ -34,7 +34,11 @@ fn what_the_example_has_as_a_comment_is_the_default() {
     let uncommented: Vec<&str> = example
         .lines()
         .map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')).unwrap_or(line))
-        .filter(|line| !["ocsp.responder", "database_url_file", "broker_name"].iter().any(|key| line.starts_with(key)))
+        .filter(|line| {
+            !["ocsp.responder", "database_url_file", "cache_file", "broker_name"]
+                .iter()
+                .any(|key| line.starts_with(key))
+        })
         .collect();
     let read = |_: &Path| Ok(config::Contents { text: uncommented.join("\n"), for_everybody: true });
     assert_eq!(config::from_file(Path::new("warden.toml"), read).unwrap(), config::Config::default());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -145,6 +145,15 @@ impl Broker {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How long it has kept processors busy.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The second field, its name, may hold anything; behind it come the 3rd and so on (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = |number: usize| fields.split_whitespace().nth(number - 3).unwrap().parse::<u64>().unwrap();
+        Duration::from_millis((ticks(14) + ticks(15)) * 1000 / rustix::param::clock_ticks_per_second())
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
@@ -18,6 +19,8 @@ pub(crate) struct Fleet {
     pub(crate) ca: Ca,
     /// Where the database is, if it is not a file in the directory.
     server: Option<OnServer>,
+    /// While it is somewhere else than the brokers believe.
+    away: AtomicBool,
 }
 
 impl Fleet {
@@ -29,7 +32,7 @@ impl Fleet {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         let ca = Ca::new(&directory.path().join("etc"));
-        let fleet = Self { directory, ca, server: None };
+        let fleet = Self { directory, ca, server: None, away: AtomicBool::new(false) };
         fs::copy(built_plugin(), fleet.plugin()).expect("cargo has built no plugin beside the tests");
         fs::write(fleet.path("etc/warden.toml"), fleet.with_our_paths(&example("warden.toml"))).unwrap();
         // Many brokers share this machine: to be late for a moment is not what is tested.
@@ -132,7 +135,7 @@ impl Fleet {
         }
         let output = Command::new("sqlite3")
             .args(["-bail", "-cmd", ".timeout 10000"])
-            .arg(self.database())
+            .arg(self.file())
             .arg(statements)
             .output()
             .expect("the sqlite3 shell is missing: make deps");
@@ -183,6 +186,23 @@ impl Fleet {
 
     pub(crate) fn database(&self) -> PathBuf {
         self.path("data/warden.db")
+    }
+
+    /// Takes the database away from the brokers, or gives it back. Meanwhile it can be written by [`Self::sql`].
+    pub(crate) fn set_away(&self, away: bool) {
+        if let Some(server) = &self.server {
+            return server.set_away(away);
+        }
+        // What is beside the file belongs to it.
+        self.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+        let before = self.file();
+        self.away.store(away, Ordering::Release);
+        fs::rename(before, self.file()).unwrap();
+    }
+
+    /// Where the database is now, if it is a file.
+    fn file(&self) -> PathBuf {
+        if self.away.load(Ordering::Acquire) { self.path("data/aside.db") } else { self.database() }
     }
 
     pub(crate) fn key_file(&self) -> PathBuf {
