@@ -450,7 +450,11 @@ fn a_broker_with_a_hundred_thousand_devices_serves_from_its_cache_within_seconds
     let broker = outage.start(&mosquitto);
     assert!(admitted(&broker, &outage.good, "device-001"));
     let from_database = begun.elapsed();
-    eventually("the cache is written", || outage.cache().exists().then_some(()));
+    // The thread that writes it stands behind everybody else on this machine.
+    while !outage.cache().exists() {
+        assert!(begun.elapsed() < Duration::from_mins(3), "the cache is never written: {}", broker.log());
+        thread::park_timeout(Duration::from_millis(20));
+    }
     let begun = Instant::now();
     assert_eq!(broker.stop().0, Some(0));
     let ended = begun.elapsed();

@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Mosquitto, PATIENCE, eventually};
 
+/// How long a start may take: a plugin that was not optimised may have a hundred thousand devices to read.
+const MOST_OF_A_START: Duration = Duration::from_secs(90);
+
 /// Which of a broker's listeners; the example configurations say what each is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listen {
@@ -86,7 +89,7 @@ impl Broker {
         std::thread::spawn(move || writer.fill(BufReader::new(stderr)));
 
         let running = format!("mosquitto version {} running", mosquitto.version());
-        if log.wait_for(&running) {
+        if log.wait_for(&running, MOST_OF_A_START) {
             Ok(Self { child, log, ports })
         } else {
             // Either it has exited, or it hangs, which is as good as a failure.
@@ -111,7 +114,7 @@ impl Broker {
 
     /// Waits until the log has a line that contains this text.
     pub(crate) fn wait_for_log(&self, text: &str) {
-        assert!(self.log.wait_for(text), "the log never said `{text}`; it says:\n{}", self.log());
+        assert!(self.log.wait_for(text, PATIENCE), "the log never said `{text}`; it says:\n{}", self.log());
     }
 
     /// How many lines of the log contain this text.
@@ -221,17 +224,21 @@ impl Log {
         self.state.lock().unwrap().text.clone()
     }
 
-    /// Whether this text came, before the log ended and in good time.
-    fn wait_for(&self, text: &str) -> bool {
-        self.wait_while(|state| !state.complete && !state.text.contains(text)).text.contains(text)
+    /// Whether this text came, before the log ended and in this time.
+    fn wait_for(&self, text: &str, patience: Duration) -> bool {
+        self.wait_while(patience, |state| !state.complete && !state.text.contains(text)).text.contains(text)
     }
 
     fn wait_until_complete(&self) {
-        drop(self.wait_while(|state| !state.complete));
+        drop(self.wait_while(PATIENCE, |state| !state.complete));
     }
 
-    fn wait_while(&self, condition: impl Fn(&LogState) -> bool) -> std::sync::MutexGuard<'_, LogState> {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait_while(
+        &self,
+        patience: Duration,
+        condition: impl Fn(&LogState) -> bool,
+    ) -> std::sync::MutexGuard<'_, LogState> {
+        let deadline = Instant::now() + patience;
         let state = self.state.lock().unwrap();
         let left = deadline.saturating_duration_since(Instant::now());
         self.changed.wait_timeout_while(state, left, |state| condition(state)).unwrap().0
