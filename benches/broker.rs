@@ -1,5 +1,7 @@
-//! Whole brokers with a thousand clients: how long a revocation takes to close a session, and how long a reload keeps
-//! everybody waiting. One broker at a time; `WARDEN_TEST_BROKERS` narrows the choice.
+//! Whole brokers: with a thousand clients, how long a revocation takes to close a session, on one broker and on two, and
+//! how long a reload keeps everybody waiting; how soon a connection is judged by what is committed; and what a million
+//! rows in one commit cost. `WARDEN_TEST_BROKERS`, the names of parts (`crowd`, `two`, `strict`, `bounded`, `faults`) and
+//! those of databases (`sqlite`, `postgres`, `mariadb`) narrow the choice.
 #![allow(
     dead_code,
     unused_imports,
@@ -18,15 +20,45 @@ mod harness;
 #[path = "../tests/servers/mod.rs"]
 mod servers;
 
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
 use harness::brokers::installed;
-use harness::{crowd, reloads, revocations};
+use harness::{Stage, admitted_though_revoked, crowd, crowds, reloads, revocations, windows};
 use servers::Kind;
 
 const CROWD: usize = 1_000;
 const REVOKED: usize = 200;
 const RELOADS: usize = 10;
+/// How often it is revoked and tried.
+const TRIED: usize = 1_000;
 
 fn main() {
+    let chosen = chosen();
+    let parts =
+        [("crowd", one_broker as fn()), ("two", two), ("strict", strict), ("bounded", bounded), ("faults", faults)];
+    for (name, part) in parts {
+        let any = parts.iter().any(|(name, _)| chosen.contains(*name));
+        if !any || chosen.contains(name) {
+            part();
+            println!();
+        }
+    }
+}
+
+fn chosen() -> HashSet<String> {
+    std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect()
+}
+
+/// The databases that were chosen.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let (all, chosen) = ([Kind::Sqlite, Kind::Postgres, Kind::Mariadb], chosen());
+    let named = move |kind: &Kind| chosen.contains(&format!("{kind:?}").to_lowercase());
+    let any = all.iter().any(&named);
+    all.into_iter().filter(move |kind| !any || named(kind))
+}
+
+fn one_broker() {
     println!("{CROWD} clients with certificates; times in milliseconds");
     println!(
         "| mosquitto | listener | database | commit to closed session, p50 | p99 | max | longest ping, calm \
@@ -39,15 +71,85 @@ fn main() {
             ("named by the broker", "certificates.conf", Kind::Postgres),
             ("named by the broker", "certificates.conf", Kind::Mariadb),
             ("named by warden", "certificates-named-by-warden.conf", Kind::Sqlite),
-        ] {
+        ]
+        .into_iter()
+        .filter(|(_, _, kind)| kinds().any(|chosen| chosen == *kind))
+        {
             let (fleet, broker, mut crowd) = crowd(mosquitto, example, CROWD, kind);
             let (calm, reload) = reloads(&broker, &mut crowd, RELOADS);
-            let times = revocations(&fleet, &mut crowd, (0..CROWD).step_by(CROWD / REVOKED));
-            let [p50, p99, max, calm, reload] =
-                [times[REVOKED / 2], times[REVOKED * 99 / 100], times[REVOKED - 1], calm, reload]
-                    .map(|time| format!("{:.1}", time.as_secs_f64() * 1e3));
-            let version = &mosquitto.name;
-            println!("| {version} | {listener} | {kind:?} | {p50} | {p99} | {max} | {calm} | {reload} |");
+            let times = revocations(&fleet, &mut [crowd], (0..CROWD).step_by(CROWD / REVOKED));
+            let [calm, reload] = [calm, reload].map(milliseconds);
+            println!("| {} | {listener} | {kind:?} | {} | {calm} | {reload} |", mosquitto.name, spread(&times));
         }
     }
+}
+
+fn two() {
+    println!(
+        "{CROWD} clients with certificates on each of two brokers that follow one database; times in milliseconds"
+    );
+    println!("| mosquitto | database | commit to closed session on both, p50 | p99 | max |");
+    println!("|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        for kind in kinds() {
+            let (fleet, _brokers, mut crowds) = crowds(&[mosquitto; 2], "certificates.conf", CROWD, kind);
+            let times = revocations(&fleet, &mut crowds, (0..CROWD).step_by(CROWD / REVOKED));
+            println!("| {} | {kind:?} | {} |", mosquitto.name, spread(&times));
+        }
+    }
+}
+
+fn strict() {
+    println!("freshness = \"strict\": revoked in the database's shell, and connected when that has returned");
+    println!("| mosquitto | database | times | admitted | time of a round, milliseconds |");
+    println!("|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        for kind in kinds() {
+            let begun = Instant::now();
+            let admitted = admitted_though_revoked(mosquitto, kind, TRIED);
+            let round = milliseconds(begun.elapsed() / u32::try_from(TRIED).unwrap());
+            println!("| {} | {kind:?} | {TRIED} | {admitted} | {round} |", mosquitto.name);
+        }
+    }
+}
+
+fn bounded() {
+    println!("freshness = \"bounded\": from commit to the first connection that is refused, times in milliseconds");
+    println!("| mosquitto | database | p50 | p99 | max |");
+    println!("|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        for kind in kinds() {
+            println!("| {} | {kind:?} | {} |", mosquitto.name, spread(&windows(mosquitto, kind, REVOKED)));
+        }
+    }
+}
+
+fn faults() {
+    for kind in kinds().filter(|kind| *kind != Kind::Sqlite) {
+        let mut stage = Stage::new("1,000,000 devices in one commit", kind);
+        let numbers = match kind {
+            Kind::Postgres => "generate_series(1, 1000000) AS t (n)",
+            _ => "(SELECT seq AS n FROM seq_1_to_1000000) AS t",
+        };
+        let begun = Instant::now();
+        stage.fleet.sql(&format!("INSERT INTO devices (name) SELECT concat('bulk-', n) FROM {numbers}"));
+        let written = begun.elapsed();
+        stage.revoke();
+        let seen = stage.until_all_have_seen_it(Duration::from_mins(30));
+        println!("{kind:?}: written in {written:.1?}; a revocation right behind it was seen by all after {seen:.1?}");
+        println!("| fault, server | mosquitto | freshness | longest callback | most work in one | longest ping |");
+        println!("|---|---|---|---|---|---|");
+        stage.end();
+    }
+}
+
+/// The median, the 99th of a hundred, and the longest.
+fn spread(times: &[Duration]) -> String {
+    let [p50, p99, max] =
+        [times[times.len() / 2], times[times.len() * 99 / 100], times[times.len() - 1]].map(milliseconds);
+    format!("{p50} | {p99} | {max}")
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1e3)
 }

@@ -31,7 +31,7 @@ use openssl::ssl::{
 };
 
 use harness::brokers::installed;
-use harness::{Broker, Connect, Fleet, Leaf, Listen, Login, frame, string};
+use harness::{Broker, Connect, Fleet, Leaf, Listen, Login, callback_times, frame, string};
 
 /// Each round makes this many connections to each of the brokers that are compared.
 const CONNECTIONS: usize = 200;
@@ -160,22 +160,17 @@ fn responders() {
         }
         for callback in ["handshake", "acl_check", "tick", "disconnect"] {
             let [without, with] = logs.each_ref().map(|logs| {
-                ["microseconds", "processor"].map(|what| {
-                    let mut times: Vec<u64> = logs.iter().filter_map(|log| longest(callback, what, log)).collect();
+                let longest: Vec<_> = logs.iter().filter_map(|log| callback_times(log).remove(callback)).collect();
+                let (times, work): (Vec<_>, Vec<_>) = longest.into_iter().unzip();
+                [times, work].map(|mut times: Vec<Duration>| {
                     times.sort_unstable();
-                    times.last().map_or("-".to_owned(), |most| format!("{}, {most}", times[times.len() / 2]))
+                    let most = times.last().map(Duration::as_micros);
+                    most.map_or("-".to_owned(), |most| format!("{}, {most}", times[times.len() / 2].as_micros()))
                 })
             });
             println!("| {} | {callback} | {} | {} |", mosquitto.name, without.join(" | "), with.join(" | "));
         }
     }
-}
-
-/// The most that a broker has logged of a callback, in microseconds.
-fn longest(callback: &str, what: &str, log: &str) -> Option<u64> {
-    let (said, what) = (format!("longest callback so far callback={callback} "), format!("{what}="));
-    let values = log.lines().filter_map(|line| line.split_once(&said)?.1.split_once(&what));
-    values.filter_map(|(_, value)| value.split(' ').next()?.parse().ok()).max()
 }
 
 /// So many devices, known by their CN.

@@ -399,7 +399,7 @@ impl Plugin {
         drop(sessions);
         if let Some(consequences) = self.live.take_consequences() {
             let sessions = desk.sessions.borrow();
-            let of_devices = consequences.changed.iter().flat_map(|device| sessions.of_device(*device));
+            let of_devices = sessions.of_devices(&consequences.changed);
             let of_certificates = consequences.revoked.iter().flat_map(|id| sessions.with_certificate(id));
             for client_id in of_devices.chain(of_certificates) {
                 look_at(&sessions, client_id);

@@ -89,10 +89,10 @@ $as "$postgres/postgres" -D "$directory/postgres/data" -k "$directory/postgres" 
 servers=$!
 # shellcheck disable=SC2086
 $as mariadb-install-db --no-defaults --user="$user" --datadir="$directory/mysql/data" --skip-test-db \
-    --auth-root-authentication-method=normal >mysql/log 2>&1 || fail "mariadb-install-db: $(tail -n 3 mysql/log)"
+    --auth-root-authentication-method=normal --tmpdir="$directory/mysql" >mysql/log 2>&1 || fail "mariadb-install-db: $(tail -n 3 mysql/log)"
 # shellcheck disable=SC2086
 $as mariadbd --no-defaults --user="$user" --datadir="$directory/mysql/data" --socket="$directory/mysql/socket" \
-    --bind-address=127.0.0.1 --port="$mysql_port" --pid-file="$directory/mysql/pid" --max-connections=300 \
+    --bind-address=127.0.0.1 --port="$mysql_port" --pid-file="$directory/mysql/pid" --tmpdir="$directory/mysql" --max-connections=300 \
     --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --skip-log-bin \
     $mysql_tls >>mysql/log 2>&1 &
 servers="$servers $!"

@@ -169,10 +169,11 @@ END $$;
 CREATE TRIGGER change_log_bounded AFTER INSERT ON change_log FOR EACH ROW WHEN (NEW.revision % 1000 = 0)
 EXECUTE FUNCTION warden_bound_change_log();
 
--- Wakes those who listen, when the transaction is committed.
+-- Wakes those who listen, when the transaction is committed. A notification for which the queue has no room would keep
+-- it from being committed; so while somebody holds the queue up, nobody is woken, and readers find the entry by asking.
 CREATE FUNCTION warden_wake() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM added) THEN
+    IF EXISTS (SELECT 1 FROM added) AND pg_notification_queue_usage() < 0.5 THEN
         PERFORM pg_notify('mosquitto_warden', '');
     END IF;
     RETURN NULL;
@@ -250,9 +251,11 @@ BEGIN
     ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO change_log (entity, entity_id) SELECT 'device', id FROM removed;
     ELSE
-        INSERT INTO change_log (entity, entity_id) SELECT 'device', added.id FROM added JOIN removed USING (id)
-        WHERE (added.name, added.status, added.client_id, added.attributes)
-              IS DISTINCT FROM (removed.name, removed.status, removed.client_id, removed.attributes);
+        -- No join: a session keeps the plan that was good for its first row, which for a million rows would never end.
+        INSERT INTO change_log (entity, entity_id) SELECT 'device', id FROM (
+            SELECT id, name, status, client_id, attributes FROM added
+            EXCEPT SELECT id, name, status, client_id, attributes FROM removed
+        ) AS differing;
     END IF;
     RETURN NULL;
 END $$;

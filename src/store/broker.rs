@@ -56,7 +56,9 @@ impl BrokerState {
 
 /// How long a broker with this interval may say nothing before it counts as silent.
 pub(super) fn patience(interval_ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(interval_ms).unwrap_or(0).saturating_mul(3)) + Duration::from_secs(2)
+    // No plugin lets an interval be longer; somebody else may have written the row.
+    let interval = Duration::from_millis(u64::try_from(interval_ms).unwrap_or(0)).min(Duration::from_mins(1));
+    interval * 3 + Duration::from_secs(2)
 }
 
 #[derive(sqlx::FromRow)]

@@ -15,6 +15,13 @@ use crate::policy::certificate::CertificateId;
 use crate::policy::device::{Device, DeviceId, RoleId};
 use crate::policy::role::Role;
 
+/// How long a server may be silent, at any step of a question, before it counts as away and is called anew.
+///
+/// A connection of which the other end is gone without a word is noticed by that alone. It is not shorter, because who
+/// calls anew reads everything, and a server under load may well think for a second or two before its first row; whether
+/// a policy is too old for those who connect is counted from its last confirmation, and does not wait for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What was found when the database was asked.
 #[derive(Debug)]
 pub enum Update {

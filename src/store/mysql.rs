@@ -11,15 +11,13 @@ use sqlx::ConnectOptions;
 use sqlx::mysql::MySqlConnectOptions;
 
 use super::connection::{Ask, Connection, Inner, Purpose, once};
-use super::feed::Update;
+use super::feed::{PATIENCE, Update};
 use super::read::{self, Entity};
 use super::unseen::Unseen;
 use super::{StoreError, schema, server};
 use crate::database::Address;
 
-/// How long a server may be silent before it counts as away.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is asked what open transactions have written.
+/// How often it is asked what open transactions have written, and whether the tables are the same.
 const LOOK_AT_OPEN: Duration = Duration::from_secs(1);
 /// More gaps than this are asked for as one.
 const MOST_GAPS: usize = 200;
@@ -34,8 +32,11 @@ pub(super) async fn connect(address: &Address) -> Result<Connection, StoreError>
     };
     // Identities and sealed secrets are among what statements carry.
     let options = options.disable_statement_logging();
-    let connection = tokio::time::timeout(PATIENCE, options.connect()).await.map_err(|_| StoreError::Silent)??;
-    let mut connection = Connection::new(Inner::Mysql(connection));
+    Ok(tokio::time::timeout(PATIENCE, connect_with(options)).await.map_err(|_| StoreError::Silent)??)
+}
+
+async fn connect_with(options: MySqlConnectOptions) -> Result<Connection, sqlx::Error> {
+    let mut connection = Connection::new(Inner::Mysql(options.connect().await?));
     let session = "SET SESSION transaction_isolation = 'REPEATABLE-READ', SESSION group_concat_max_len = 1048576";
     let of_older = "SET SESSION tx_isolation = 'REPEATABLE-READ', SESSION group_concat_max_len = 1048576";
     // MariaDB has called it so since 11.1.
@@ -52,6 +53,8 @@ pub(super) struct MysqlFeed {
     unseen: Option<Unseen>,
     /// Up to which number entries were deleted when the log was last read.
     deleted: i64,
+    /// Since when there have been the tables that there are. TRUNCATE makes a new one, and leaves nothing in the log.
+    tables: String,
     looked_at_open: Instant,
     /// As of the last update.
     pub(super) checkpoint: i64,
@@ -73,16 +76,30 @@ impl MysqlFeed {
     pub(super) async fn open(address: &Address) -> Result<Self, StoreError> {
         let mut connection = connect(address).await?.with_patience(PATIENCE);
         schema::state(&mut connection).await?.current()?;
-        Ok(Self { connection, unseen: None, deleted: 0, looked_at_open: Instant::now(), checkpoint: 0 })
+        // A reader whose connection is cut holds its locks, which ALTER TABLE would wait for, no longer than a minute.
+        connection.execute(once("SET SESSION wait_timeout = 60")).await?;
+        Ok(Self {
+            connection,
+            unseen: None,
+            deleted: 0,
+            tables: String::new(),
+            looked_at_open: Instant::now(),
+            checkpoint: 0,
+        })
     }
 
     pub(super) async fn update(&mut self) -> Result<Update, StoreError> {
         let Some(mut unseen) = self.unseen.take() else { return self.read_everything().await };
-        if unseen.gaps().next().is_some() && self.looked_at_open.elapsed() >= LOOK_AT_OPEN {
-            for number in open_entries(&mut self.connection, &unseen).await? {
-                unseen.is_pending(number, Instant::now());
+        if self.looked_at_open.elapsed() >= LOOK_AT_OPEN {
+            if unseen.gaps().next().is_some() {
+                for number in open_entries(&mut self.connection, &unseen).await? {
+                    unseen.is_pending(number, Instant::now());
+                }
+                unseen.give_up(Instant::now());
             }
-            unseen.give_up(Instant::now());
+            if tables(&mut self.connection).await? != self.tables {
+                return self.read_everything().await;
+            }
             self.looked_at_open = Instant::now();
         }
         let State { deleted, checkpoint, found } = state(&mut self.connection, &unseen).await?;
@@ -114,6 +131,8 @@ impl MysqlFeed {
     }
 
     async fn read_everything(&mut self) -> Result<Update, StoreError> {
+        // What is made anew while it reads is noticed afterwards.
+        self.tables = tables(&mut self.connection).await?;
         let mut snapshot = self.connection.begin(Purpose::Read).await?;
         let mut unseen = Unseen::after(0);
         // From the oldest on: a transaction that is still open may have written its entry any time ago.
@@ -153,6 +172,14 @@ async fn state(connection: &mut impl Ask, unseen: &Unseen) -> Result<State, sqlx
         }
     }
     Ok(state)
+}
+
+/// The tables that are read, each with when it was made.
+async fn tables(connection: &mut impl Ask) -> Result<String, sqlx::Error> {
+    let query = "SELECT coalesce(group_concat(concat(table_name, ' ', create_time) ORDER BY table_name), '')
+                 FROM information_schema.tables WHERE table_schema = database() AND table_name IN (
+                     'change_log', 'devices', 'credentials', 'device_roles', 'roles', 'rules', 'revoked_certificates')";
+    Ok(connection.one::<(String,)>(once(query)).await?.0)
 }
 
 /// The numbers in gaps whose entries are there, committed or not.

@@ -6,27 +6,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor as _, Row as _, SqlSafeStr as _, SqlStr};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::connection::{Ask, Connection, Inner, Purpose, once, sql};
-use super::feed::Update;
+use super::feed::{PATIENCE, Update};
 use super::read::{self, Entity};
 use super::{StoreError, schema, server};
 use crate::database::Address;
 
 /// What the triggers notify.
 const CHANNEL: &str = "mosquitto_warden";
-/// How long a server may be silent before it counts as away.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a server that notifies is asked nonetheless, so that it is known to be there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long a notification of our own may take, by which it is found out whether there are any.
 const ECHO: Duration = Duration::from_secs(2);
+/// How long nothing may be heard before it is found out once more. A connection that is cut says nothing either.
+const CHECK: Duration = Duration::from_secs(5);
 /// The pause before LISTEN is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 
@@ -56,14 +56,14 @@ fn connect_options(address: &Address) -> Result<PgConnectOptions, StoreError> {
 pub(super) async fn connect(address: &Address) -> Result<Connection, StoreError> {
     server::check_files(address)?;
     let connecting = connect_options(address)?;
-    let connection = tokio::time::timeout(PATIENCE, connecting.connect()).await.map_err(|_| StoreError::Silent)?;
-    let connection = connection.map_err(|error| server::with_password_file(error.into(), address))?;
+    let connection = in_time(connecting.connect()).await;
+    let connection = connection.map_err(|error| server::with_password_file(error, address))?;
     let pooled = server::is_pooled(address);
     let mut connection = Connection::new(Inner::Postgres(connection)).with_pooler(pooled);
     if !pooled {
         // A pooler that was told to ignore what it does not know has kept it for itself, and would mix statements up.
         let direct = format!("SELECT coalesce(current_setting('{DIRECT}', true), '')");
-        let (direct,): (String,) = connection.one(once(direct)).await?;
+        let (direct,): (String,) = in_time(connection.one(once(direct))).await?;
         if direct != "yes" {
             return Err(StoreError::Pooler);
         }
@@ -94,7 +94,7 @@ pub(super) struct PostgresFeed {
     wake: Arc<Wake>,
     /// Through a pooler nobody listens.
     listener: Option<JoinHandle<()>>,
-    /// What the last update saw, and of which table: another one may come to have its name.
+    /// What the last update saw, and of which tables: others may come to have their names.
     seen: Option<(Seen, i64)>,
     revision: i64,
     /// As of the last update.
@@ -109,9 +109,12 @@ struct Wake {
 }
 
 /// The state of the database. A standby does not know which transactions run: there, none above the oldest is seen.
+/// A table that is dropped leaves nothing in the log, so they are asked for by name.
 const STATE: &str = "\
     SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmin(s) || ':' || pg_snapshot_xmin(s) || ':' ELSE s::text END, \
-           'change_log'::regclass::oid::bigint, \
+           hashtextextended(concat_ws(',', 'change_log'::regclass::oid, 'devices'::regclass::oid, \
+               'credentials'::regclass::oid, 'device_roles'::regclass::oid, 'roles'::regclass::oid, \
+               'rules'::regclass::oid, 'revoked_certificates'::regclass::oid), 0), \
            (SELECT coalesce(max(revision), 0) FROM change_log), \
            coalesce((SELECT value::bigint FROM warden_meta WHERE key = 'change_log_deleted'), 0), \
            (SELECT count(*) FROM (SELECT 1 FROM change_log WHERE xid >= ?1::xid8 LIMIT 1) AS newer) \
@@ -197,8 +200,8 @@ impl Drop for PostgresFeed {
     }
 }
 
-/// What is seen now, the number of the log's table, its newest revision, up to which transaction entries are deleted,
-/// whether there are entries that were not seen, and the checkpoint.
+/// What is seen now, a number for the tables that there are, the log's newest revision, up to which transaction entries are
+/// deleted, whether there are entries that were not seen, and the checkpoint.
 type State = (Seen, i64, i64, i64, i64, i64);
 
 async fn state_of(connection: &mut impl Ask, seen: &Seen) -> Result<State, StoreError> {
@@ -213,6 +216,7 @@ async fn state_of(connection: &mut impl Ask, seen: &Seen) -> Result<State, Store
 async fn listen(options: PgConnectOptions, wake: Arc<Wake>) {
     let mut trouble: Option<String> = None;
     loop {
+        let begun = Instant::now();
         let why = match listen_once(&options, &wake, &mut trouble).await {
             Ok(()) => "the connection was lost".to_owned(),
             Err(error) => error.to_string(),
@@ -228,35 +232,84 @@ async fn listen(options: PgConnectOptions, wake: Arc<Wake>) {
             );
             trouble = Some(why);
         }
-        tokio::time::sleep(LISTEN_AGAIN).await;
+        // Who was heard for a good while is asked again at once.
+        tokio::time::sleep(LISTEN_AGAIN.saturating_sub(begun.elapsed())).await;
     }
 }
 
 async fn listen_once(options: &PgConnectOptions, wake: &Wake, trouble: &mut Option<String>) -> Result<(), StoreError> {
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).idle_timeout(None).max_lifetime(None);
-    let mut listener = PgListener::connect_with(&pool.connect_with(options.clone()).await?).await?;
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
-    // A pooler takes LISTEN and never tells of anything, so one notification comes from ourselves, over another
-    // connection.
-    let mut other = options.connect().await?;
-    sqlx::query("SELECT pg_notify($1, 'echo')").bind(CHANNEL).execute(&mut other).await?;
-    other.close().await?;
-    match tokio::time::timeout(ECHO, listener.try_recv()).await {
-        Ok(Ok(Some(_))) => {}
-        Ok(Ok(None)) => return Ok(()),
-        Ok(Err(error)) => return Err(error.into()),
-        Err(_) => return Err(StoreError::Deaf),
-    }
+    let mut ear = in_time(Ear::new(options)).await?;
+    // A pooler takes LISTEN and never tells of anything, so the first notification comes over another connection.
+    let other = async {
+        let mut other = options.connect().await?;
+        other.execute(ear.echo()).await?;
+        other.close().await
+    };
+    in_time(other).await?;
+    ear.hears_itself(wake).await?;
     wake.listens.store(true, Ordering::Release);
     if trouble.take().is_some() {
         tracing::info!("the database notifies again");
     }
     wake.notified.notify_one();
-    while let Some(_notification) = listener.try_recv().await? {
-        wake.notified.notify_one();
+    loop {
+        match tokio::time::timeout(CHECK, ear.listener.try_recv()).await {
+            Ok(Ok(Some(_notification))) => wake.notified.notify_one(),
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {
+                let echo = ear.echo();
+                in_time(ear.listener.execute(echo)).await?;
+                ear.hears_itself(wake).await?;
+            }
+        }
     }
-    Ok(())
+}
+
+/// A connection that listens, also to a channel of its own, where it wakes nobody else.
+///
+/// When it goes, sqlx says UNLISTEN on it and waits for the answer. Where none comes, the socket is there until the
+/// system gives it up; there are few, because only one that was heard before can go so.
+struct Ear {
+    listener: PgListener,
+    own: String,
+}
+
+impl Ear {
+    async fn new(options: &PgConnectOptions) -> Result<Self, sqlx::Error> {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).idle_timeout(None);
+        let pool = pool.max_lifetime(None).connect_with(options.clone()).await?;
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        let process: i32 = listener.fetch_one("SELECT pg_backend_pid()").await?.try_get(0)?;
+        let own = format!("{CHANNEL}_{process}");
+        listener.listen_all([CHANNEL, &own]).await?;
+        Ok(Self { listener, own })
+    }
+
+    /// The statement that this one hears, if it hears anything.
+    fn echo(&self) -> SqlStr {
+        AssertSqlSafe(format!("NOTIFY {}", self.own)).into_sql_str()
+    }
+
+    /// Whether the echo comes back. What is heard meanwhile wakes as ever.
+    async fn hears_itself(&mut self, wake: &Wake) -> Result<(), StoreError> {
+        let heard = async {
+            while let Some(notification) = self.listener.try_recv().await? {
+                if notification.channel() == self.own {
+                    return Ok(());
+                }
+                wake.notified.notify_one();
+            }
+            Err(StoreError::Deaf)
+        };
+        tokio::time::timeout(ECHO, heard).await.map_err(|_| StoreError::Deaf)?
+    }
+}
+
+/// An answer that comes before patience ends.
+async fn in_time<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    Ok(tokio::time::timeout(PATIENCE, answer).await.map_err(|_| StoreError::Silent)??)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use crate::harness::{crowd, on_every_broker, reloads, revocations};
+use crate::harness::{crowd, crowds, on_every_broker, reloads, revocations};
 use crate::servers::Kind;
 
 const CROWD: usize = 1_000;
@@ -7,9 +7,20 @@ const REVOKED: usize = 200;
 #[test]
 fn two_hundred_revocations_each_end_one_session_of_a_thousand() {
     on_every_broker(|mosquitto| {
-        let (fleet, _broker, mut crowd) = crowd(mosquitto, "certificates.conf", CROWD, Kind::Sqlite);
-        let times = revocations(&fleet, &mut crowd, (0..CROWD).step_by(CROWD / REVOKED));
-        assert_eq!((times.len(), crowd.connected()), (REVOKED, CROWD - REVOKED));
+        let (fleet, _broker, crowd) = crowd(mosquitto, "certificates.conf", CROWD, Kind::Sqlite);
+        let mut crowds = [crowd];
+        let times = revocations(&fleet, &mut crowds, (0..CROWD).step_by(CROWD / REVOKED));
+        assert_eq!((times.len(), crowds[0].connected()), (REVOKED, CROWD - REVOKED));
+    });
+}
+
+#[test]
+fn a_revocation_ends_the_sessions_at_two_brokers_and_nobody_elses() {
+    on_every_broker(|mosquitto| {
+        let (fleet, _brokers, mut crowds) = crowds(&[mosquitto; 2], "certificates.conf", 20, Kind::Postgres);
+        let times = revocations(&fleet, &mut crowds, (0..20).step_by(4));
+        assert_eq!(times.len(), 5);
+        assert!(crowds.iter().all(|crowd| crowd.connected() == 15));
     });
 }
 

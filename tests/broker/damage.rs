@@ -46,7 +46,7 @@ fn a_broker_does_not_start_on_a_file_that_is_no_database() {
 fn a_broker_does_not_start_on_a_schema_of_another_version() {
     on_every_broker(|mosquitto| {
         let fleet = Fleet::with_sensors();
-        fleet.sql("UPDATE _sqlx_migrations SET version = 9999");
+        fleet.sql("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 2");
         let log = refusal(&fleet, mosquitto);
         assert!(log.contains("schema 9999") && log.contains("upgrade mosquitto-warden"), "{log}");
     });

@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::string_slice,
     clippy::unwrap_used,
     reason = "in a test, a panic is how one says that something does not hold"
@@ -35,6 +36,8 @@ mod databases;
 mod entry;
 /// Several brokers on one database: what is known of each, and what they confirm.
 mod fleet;
+/// Faults of a database server and of the way to it: who is here stays, and who is revoked is not let in.
+mod faults;
 /// What a connecting client may be sure of, with either kind of freshness.
 mod freshness;
 /// Certificates are judged in the TLS handshake: on every listener, with either TLS, before and after SIGHUP.

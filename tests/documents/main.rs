@@ -22,8 +22,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every document.
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md", "docs/decisions.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/architecture.md",
+    "docs/decisions.md",
+    "docs/faults.md",
+];
 
 /// A path in the repository.
 fn here(path: &str) -> PathBuf {

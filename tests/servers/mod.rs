@@ -1,11 +1,17 @@
-//! Databases on the servers that `tests/databases.sh` has started, and their shells.
+//! Databases on the servers that `tests/databases.sh` has started, and their shells; servers of a test's own; and what
+//! can happen on the way to one.
 
 #![allow(dead_code, unused_imports, reason = "not every floor needs all of it")]
 
+pub(crate) mod own;
 mod pgbouncer;
+pub(crate) mod proxy;
+pub(crate) mod writer;
 
 use std::env;
-use std::process::{Command, Output, Stdio};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 pub(crate) use pgbouncer::PgBouncer;
@@ -31,13 +37,18 @@ pub(crate) struct OnServer {
 }
 
 impl OnServer {
+    /// A new database on the server that is there for all.
     pub(crate) fn new(kind: Kind) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let variable = if kind == Kind::Postgres { "WARDEN_TEST_POSTGRES" } else { "WARDEN_TEST_MYSQL" };
         let server = env::var(variable).unwrap_or_else(|_| {
             panic!("{variable} names no server: run `tests/databases.sh cargo test`, or `make test`, which does")
         });
-        let server = Url::parse(&server).unwrap();
+        Self::at(kind, Url::parse(&server).unwrap())
+    }
+
+    /// A new database on this server.
+    pub(crate) fn at(kind: Kind, server: Url) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("warden_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut address = server.clone();
         address.set_path(&name);
@@ -51,6 +62,11 @@ impl OnServer {
         self.address.as_str()
     }
 
+    /// Where the server is.
+    pub(crate) fn socket_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.server.port().expect("the address of a test's server has a port")).into()
+    }
+
     /// The shell of this database: it runs what its last argument says.
     pub(crate) fn shell(&self) -> Command {
         let mut address = self.address.clone();
@@ -60,7 +76,6 @@ impl OnServer {
 
     /// PostgreSQL: gives the database another name, so that it is gone for all who know it by its own, and gives it that
     /// back.
-    #[allow(dead_code, reason = "one of the suites that share this file takes no database away")]
     pub(crate) fn set_away(&self, away: bool) {
         let before = self.name();
         self.away.store(away, Ordering::Release);
@@ -80,6 +95,39 @@ impl OnServer {
         answer(self.shell().arg(sql).stdin(Stdio::null()).output().unwrap()).unwrap()
     }
 
+    /// This table as statements that make it again, with all that belongs to it.
+    pub(crate) fn dump(&self, table: &str) -> String {
+        let mut dump = Command::new(if self.kind == Kind::Postgres { "pg_dump" } else { "mariadb-dump" });
+        if self.kind == Kind::Postgres {
+            dump.args(["-t", table, "-d", self.address()]);
+        } else {
+            let shell = self.shell();
+            dump.args(
+                shell
+                    .get_args()
+                    .filter(|arg| *arg != "--skip-column-names" && *arg != "--batch" && *arg != "--execute"),
+            );
+            dump.arg(table);
+        }
+        let output = dump.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A shell that goes on.
+    pub(crate) fn session(&self) -> Session {
+        let shell = self.shell();
+        let mut command = Command::new(shell.get_program());
+        // The last argument asks for a statement instead of standard input.
+        command.args(shell.get_args().filter(|arg| *arg != "-c" && *arg != "--execute"));
+        if self.kind == Kind::Mariadb {
+            command.arg("--unbuffered");
+        }
+        let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stdin = shell.stdin.take().unwrap();
+        Session { shell, stdin }
+    }
+
     fn run(&self, sql: &str) {
         answer(shell_of(self.kind, &self.server).arg(sql).stdin(Stdio::null()).output().unwrap()).unwrap();
     }
@@ -88,7 +136,36 @@ impl OnServer {
 impl Drop for OnServer {
     fn drop(&mut self) {
         let force = if self.kind == Kind::Postgres { " WITH (FORCE)" } else { "" };
-        self.run(&format!("DROP DATABASE {}{force}", self.name()));
+        let statement = format!("DROP DATABASE {}{force}", self.name());
+        // A test that fails may leave a server that does not answer.
+        if !std::thread::panicking() {
+            self.run(&statement);
+        }
+    }
+}
+
+/// Somebody at a shell, with a transaction open.
+#[derive(Debug)]
+pub(crate) struct Session {
+    shell: Child,
+    stdin: ChildStdin,
+}
+
+impl Session {
+    pub(crate) fn say(&mut self, sql: &str) {
+        writeln!(self.stdin, "{sql};").unwrap();
+        self.stdin.flush().unwrap();
+    }
+
+    /// Says it, and waits until all is done.
+    pub(crate) fn done(mut self, sql: &str) {
+        self.say(sql);
+        assert!(self.leave().wait().unwrap().success());
+    }
+
+    /// The shell ends by itself when all is done.
+    pub(crate) fn leave(self) -> Child {
+        self.shell
     }
 }
 

@@ -9,7 +9,7 @@ use mosquitto_warden::database::Database;
 use mosquitto_warden::store::Store;
 use tempfile::TempDir;
 
-use crate::servers::{Kind, OnServer, answer};
+use crate::servers::{Kind, OnServer, Session, answer};
 
 /// A database of its own for one test, gone afterwards.
 pub(crate) struct Fresh {
@@ -59,6 +59,11 @@ impl Fresh {
             }
             Database::Postgres(_) | Database::Mysql(_) => self.on_server.as_ref().unwrap().shell(),
         }
+    }
+
+    /// A shell that goes on, on a server.
+    pub(crate) fn session(&self) -> Session {
+        self.on_server.as_ref().unwrap().session()
     }
 
     /// The changes that the log has recorded since the last time it was asked, each once, in some order.

@@ -1,106 +1,17 @@
 //! Whoever follows a database misses nothing, in whatever order transactions are committed, and waits for nobody.
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use mosquitto_warden::database::Database;
-use mosquitto_warden::policy::device::{Device, DeviceId, DeviceStatus};
+use mosquitto_warden::policy::device::DeviceStatus;
 use mosquitto_warden::store::feed::{Feed, Update};
 use mosquitto_warden::store::registry::{Beat, Registrant, Registry};
 use mosquitto_warden::store::{OpenMode, Store};
 
 use crate::databases::on_servers;
+use crate::reader::Reader;
 use crate::{Fresh, Kind, on_every_database};
-
-/// A reader that applies what it is told.
-struct Reader {
-    feed: Feed,
-    devices: BTreeMap<DeviceId, Device>,
-    /// How often it was told everything.
-    whole: usize,
-}
-
-impl Reader {
-    async fn new(fresh: &Fresh) -> Self {
-        let mut reader =
-            Self { feed: Feed::open_again(&fresh.database).await.unwrap(), devices: BTreeMap::new(), whole: 0 };
-        reader.update().await;
-        reader
-    }
-
-    /// Which devices were named; none for everything.
-    async fn update(&mut self) -> Vec<DeviceId> {
-        match self.feed.update().await.unwrap() {
-            Update::Nothing => Vec::new(),
-            Update::Everything(all) => {
-                self.devices = all.devices.into_iter().map(|device| (device.id, device)).collect();
-                self.whole += 1;
-                Vec::new()
-            }
-            Update::Changes(changes) => {
-                let named = changes.devices.iter().map(|(id, _)| *id).collect();
-                for (id, device) in changes.devices {
-                    match device {
-                        Some(device) => self.devices.insert(id, device),
-                        None => self.devices.remove(&id),
-                    };
-                }
-                named
-            }
-        }
-    }
-
-    fn status(&self, id: DeviceId) -> Option<DeviceStatus> {
-        self.devices.get(&id).map(|device| device.status)
-    }
-
-    async fn is_as_a_fresh_one(&mut self, fresh: &Fresh) {
-        self.update().await;
-        let other = Self::new(fresh).await;
-        assert_eq!(self.devices, other.devices);
-    }
-}
-
-/// Somebody at a shell, with a transaction open.
-struct Session {
-    shell: Child,
-    stdin: ChildStdin,
-}
-
-impl Session {
-    fn new(fresh: &Fresh) -> Self {
-        let mut shell = fresh.shell();
-        // The last argument asks for a statement instead of standard input.
-        let args: Vec<_> = shell.get_args().map(ToOwned::to_owned).collect();
-        let mut command = std::process::Command::new(shell.get_program());
-        command.args(args.iter().filter(|arg| *arg != "-c" && *arg != "--execute"));
-        if fresh.kind == Kind::Mariadb {
-            command.arg("--unbuffered");
-        }
-        shell = command;
-        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let stdin = shell.stdin.take().unwrap();
-        Self { shell, stdin }
-    }
-
-    fn say(&mut self, sql: &str) {
-        writeln!(self.stdin, "{sql};").unwrap();
-        self.stdin.flush().unwrap();
-    }
-
-    /// Says it, and waits until all is done.
-    fn done(mut self, sql: &str) {
-        self.say(sql);
-        assert!(self.leave().wait().unwrap().success());
-    }
-
-    /// The shell ends by itself when all is done.
-    fn leave(self) -> Child {
-        self.shell
-    }
-}
 
 fn devices(fresh: &Fresh, count: usize) {
     let names: Vec<String> = (1..=count).map(|number| format!("('d{number}')")).collect();
@@ -166,7 +77,7 @@ fn an_open_transaction_delays_nobody_and_is_not_missed() {
         devices(&fresh, 4);
         let mut reader = Reader::new(&fresh).await;
         let newest = fresh.sql("SELECT max(revision) FROM change_log").unwrap().parse().unwrap();
-        let mut slow = Session::new(&fresh);
+        let mut slow = fresh.session();
         slow.say("BEGIN");
         slow.say("UPDATE devices SET status = 'revoked' WHERE name = 'd1'");
         until_written(&fresh, newest).await;
@@ -192,7 +103,7 @@ fn a_transaction_that_was_open_at_the_start_is_not_missed() {
     on_servers(async |fresh| {
         devices(&fresh, 3);
         let newest = fresh.sql("SELECT max(revision) FROM change_log").unwrap().parse().unwrap();
-        let mut slow = Session::new(&fresh);
+        let mut slow = fresh.session();
         slow.say("BEGIN");
         slow.say("UPDATE devices SET status = 'revoked' WHERE name = 'd1'");
         until_written(&fresh, newest).await;
@@ -211,7 +122,7 @@ fn what_is_rolled_back_is_nothing() {
         devices(&fresh, 3);
         let mut reader = Reader::new(&fresh).await;
         let newest = fresh.sql("SELECT max(revision) FROM change_log").unwrap().parse().unwrap();
-        let mut slow = Session::new(&fresh);
+        let mut slow = fresh.session();
         slow.say("BEGIN");
         slow.say("UPDATE devices SET status = 'revoked' WHERE name = 'd1'");
         until_written(&fresh, newest).await;
@@ -232,7 +143,7 @@ fn many_writers_in_any_order_leave_the_reader_with_the_truth() {
         devices(&fresh, 40);
         let mut reader = Reader::new(&fresh).await;
         let writer = |writer: usize| {
-            let mut session = Session::new(&fresh);
+            let mut session = fresh.session();
             for round in 0..25 {
                 // Each writer has its own devices, so that none waits for another's lock.
                 let number = writer * 5 + round % 5 + 1;
@@ -313,12 +224,21 @@ fn a_notification_wakes_whoever_waits() {
 }
 
 #[test]
-fn a_truncated_table_is_a_change_where_it_is_possible() {
+fn a_truncated_table_is_a_change() {
     on_servers(async |fresh| {
         devices(&fresh, 2);
+        fresh.sql("INSERT INTO credentials (device_id, kind, identity) VALUES (1, 'x509_cn', 'x')").unwrap();
         let mut reader = Reader::new(&fresh).await;
         if fresh.kind != Kind::Postgres {
             assert!(fresh.sql("TRUNCATE devices").unwrap_err().contains("foreign key"));
+            // A server says to the second when a table was made, and is asked once a second.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            fresh.sql("TRUNCATE credentials").unwrap();
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            reader.update().await;
+            assert_eq!(reader.whole, 2);
+            assert!(reader.devices[&1].credentials.is_empty());
+            reader.is_as_a_fresh_one(&fresh).await;
             return;
         }
         fresh.sql("TRUNCATE devices CASCADE").unwrap();
@@ -326,6 +246,31 @@ fn a_truncated_table_is_a_change_where_it_is_possible() {
         assert!(reader.devices.is_empty());
         fresh.sql("INSERT INTO devices (name) VALUES ('d1')").unwrap();
         assert_eq!(reader.update().await, [3]);
+    });
+}
+
+#[test]
+fn a_table_that_is_gone_is_no_silence_and_another_one_is_read() {
+    on_servers(async |fresh| {
+        devices(&fresh, 2);
+        fresh.sql("INSERT INTO credentials (device_id, kind, identity) VALUES (1, 'x509_cn', 'x')").unwrap();
+        let mut reader = Reader::new(&fresh).await;
+        // MariaDB says to the second when a table was made.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let copy = if fresh.kind == Kind::Postgres { "(LIKE credentials INCLUDING ALL)" } else { "LIKE credentials" };
+        fresh.sql(&format!("CREATE TABLE other {copy}")).unwrap();
+        fresh.sql("ALTER TABLE credentials RENAME TO aside").unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let error = reader.feed.update().await.unwrap_err();
+        assert!(error.to_string().contains("credentials"), "{error}");
+        fresh.sql("ALTER TABLE other RENAME TO credentials").unwrap();
+        let mut reader = Reader::new(&fresh).await;
+        assert!(reader.devices[&1].credentials.is_empty());
+        fresh.sql("ALTER TABLE credentials RENAME TO other").unwrap();
+        fresh.sql("ALTER TABLE aside RENAME TO credentials").unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        reader.update().await;
+        assert_eq!((reader.whole, reader.devices[&1].credentials.len()), (2, 1));
     });
 }
 

@@ -6,6 +6,7 @@
 //! - `schema`: what a database refuses from any writer, its own shell included, and what its log records
 //! - `brokers`: how brokers register, and what a checkpoint proves that they confirm
 //! - `pooler`: the same through one that shares a few connections among many
+//! - `concurrency`: the same with eight writers who do as they like, and how soon each revocation is seen
 //! - `feed`: whoever follows a database misses nothing, in whatever order transactions are committed
 //!
 //! Nearly every case is run on SQLite, PostgreSQL and MariaDB. `tests/databases.sh` starts the servers, and `make test`
@@ -15,16 +16,19 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a test that cannot go on has failed"
 )]
 
 mod brokers;
 mod certificates;
+mod concurrency;
 mod databases;
 mod feed;
 mod open;
 mod pooler;
+mod reader;
 mod schema;
 #[path = "../servers/mod.rs"]
 mod servers;

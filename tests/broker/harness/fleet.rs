@@ -56,7 +56,11 @@ impl Fleet {
         if kind == Kind::Sqlite {
             return Self::new();
         }
-        let server = OnServer::new(kind);
+        Self::on_server(OnServer::new(kind))
+    }
+
+    /// An empty database that is this one.
+    pub(crate) fn on_server(server: OnServer) -> Self {
         let fleet = Self { server: Some(server), ..Self::without_database() };
         let file = fleet.path("etc/warden.toml");
         let options = fs::read_to_string(&file).unwrap();
@@ -82,7 +86,7 @@ impl Fleet {
         Self::with_sensors_on(Kind::Sqlite)
     }
 
-    fn add_sensor(&self) {
+    pub(crate) fn add_sensor(&self) {
         self.warden(&["role", "add", "sensor", "--client-id", "%u*"]);
         self.warden(&["rule", "add", "sensor", "allow", "publish", "devices/%u/#"]);
         self.warden(&["rule", "add", "sensor", "allow", "read", "devices/%u/cmd"]);
@@ -129,9 +133,8 @@ impl Fleet {
 
     /// Runs SQL in the database's shell, as an operator would type it, and returns what it printed.
     pub(crate) fn sql(&self, statements: &str) -> String {
-        if let Some(server) = &self.server {
-            let output = server.shell().arg(statements).stdin(Stdio::null()).output().unwrap();
-            return answer(output).unwrap_or_else(|complaint| panic!("{statements}: {complaint}"));
+        if self.server.is_some() {
+            return self.try_sql(statements).unwrap_or_else(|complaint| panic!("{statements}: {complaint}"));
         }
         let output = Command::new("sqlite3")
             .args(["-bail", "-cmd", ".timeout 10000"])
@@ -141,6 +144,16 @@ impl Fleet {
             .expect("the sqlite3 shell is missing: make deps");
         assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the shell of a server answers, or its complaint.
+    pub(crate) fn try_sql(&self, statements: &str) -> Result<String, String> {
+        answer(self.on_its_server().shell().arg(statements).stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// The database, which is on a server.
+    pub(crate) fn on_its_server(&self) -> &OnServer {
+        self.server.as_ref().expect("the database is on a server")
     }
 
     /// `UPDATE devices SET status = …`: the whole revocation, or its reversal.
