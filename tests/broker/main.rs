@@ -34,10 +34,10 @@ mod damage;
 mod databases;
 /// Who is let in, and who is not: identities and client ids.
 mod entry;
-/// Several brokers on one database: what is known of each, and what they confirm.
-mod fleet;
 /// Faults of a database server and of the way to it: who is here stays, and who is revoked is not let in.
 mod faults;
+/// Several brokers on one database: what is known of each, and what they confirm.
+mod fleet;
 /// What a connecting client may be sure of, with either kind of freshness.
 mod freshness;
 /// Certificates are judged in the TLS handshake: on every listener, with either TLS, before and after SIGHUP.

