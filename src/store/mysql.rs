@@ -53,7 +53,7 @@ pub(super) struct MysqlFeed {
     unseen: Option<Unseen>,
     /// Up to which number entries were deleted when the log was last read.
     deleted: i64,
-    /// Since when there have been the tables that there are. TRUNCATE makes a new one, and leaves nothing in the log.
+    /// Since when there have been the tables that there are. One that is dropped leaves nothing in the log.
     tables: String,
     looked_at_open: Instant,
     /// As of the last update.

@@ -224,21 +224,15 @@ fn a_notification_wakes_whoever_waits() {
 }
 
 #[test]
-fn a_truncated_table_is_a_change() {
+fn a_truncated_table_is_a_change_where_it_is_possible() {
     on_servers(async |fresh| {
         devices(&fresh, 2);
         fresh.sql("INSERT INTO credentials (device_id, kind, identity) VALUES (1, 'x509_cn', 'x')").unwrap();
         let mut reader = Reader::new(&fresh).await;
         if fresh.kind != Kind::Postgres {
-            assert!(fresh.sql("TRUNCATE devices").unwrap_err().contains("foreign key"));
-            // A server says to the second when a table was made, and is asked once a second.
-            tokio::time::sleep(Duration::from_millis(1100)).await;
-            fresh.sql("TRUNCATE credentials").unwrap();
-            tokio::time::sleep(Duration::from_millis(1100)).await;
-            reader.update().await;
-            assert_eq!(reader.whole, 2);
-            assert!(reader.devices[&1].credentials.is_empty());
-            reader.is_as_a_fresh_one(&fresh).await;
+            for table in ["devices", "credentials"] {
+                assert!(fresh.sql(&format!("TRUNCATE {table}")).unwrap_err().contains("foreign key"));
+            }
             return;
         }
         fresh.sql("TRUNCATE devices CASCADE").unwrap();
@@ -266,6 +260,7 @@ fn a_table_that_is_gone_is_no_silence_and_another_one_is_read() {
         fresh.sql("ALTER TABLE other RENAME TO credentials").unwrap();
         let mut reader = Reader::new(&fresh).await;
         assert!(reader.devices[&1].credentials.is_empty());
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         fresh.sql("ALTER TABLE credentials RENAME TO other").unwrap();
         fresh.sql("ALTER TABLE aside RENAME TO credentials").unwrap();
         tokio::time::sleep(Duration::from_millis(1100)).await;
