@@ -1,6 +1,7 @@
 //! Several brokers on one database: what is known of each, and what they confirm to whoever waits.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -234,8 +235,8 @@ struct Limited<'a> {
 
 impl<'a> Limited<'a> {
     fn new(fleet: &'a Fleet, kind: Kind) -> Self {
-        let user = format!("limited_{}", fleet.place().rsplit('_').next().unwrap());
-        let user = format!("{user}_{}", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let user = format!("limited_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         fleet.sql(&match kind {
             Kind::Postgres => format!("CREATE ROLE {user} LOGIN"),
             _ => format!("CREATE USER '{user}'@'%'"),
