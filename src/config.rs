@@ -26,6 +26,14 @@ pub const DEFAULT_DATABASE: &str = "/var/lib/mosquitto/warden.db";
 
 /// What is older than this, no broker should start from.
 const MOST_CACHE_AGE: Duration = Duration::from_hours(30 * 24);
+/// The release, as it stands in the file of the plugin for `warden doctor` to find.
+pub const RELEASE_MARK: &str = concat!("mosquitto-warden release ", env!("CARGO_PKG_VERSION"), ";");
+
+/// The release that such a mark names.
+#[must_use]
+pub fn release_of(mark: &str) -> &str {
+    mark.trim_start_matches("mosquitto-warden release ").trim_end_matches(';')
+}
 
 /// Everything that an operator can choose.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,10 +8,12 @@
 //! - [`live`]: one thread that follows the database and keeps the current snapshot.
 //! - [`store`]: where policy is written down: SQLite, PostgreSQL, MariaDB or MySQL.
 //! - [`policy`]: may they? Pure values and functions.
+//! - [`audit`]: can a policy be trusted? Findings, differences, plans.
 //! - [`credential`]: are they who they say? Bytes in, answer out.
 //! - [`database`], [`config`], [`key_file`], [`log`]: what the operator says, the key, and what the operator hears.
 //! - [`cli`]: the command.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod credential;

@@ -21,6 +21,12 @@ pub fn find(name_or_number: &str) -> Option<SystemUser> {
     users(&passwd).find(|user| user.name == name_or_number || user.uid.to_string() == name_or_number)
 }
 
+/// The groups of a user, by number.
+pub fn groups_of(user: &SystemUser) -> Vec<u32> {
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    memberships(&groups, &user.name).chain([user.gid]).collect()
+}
+
 /// The name of the user with this number, or the number.
 pub fn name_of(uid: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -42,9 +48,24 @@ fn users(passwd: &str) -> impl Iterator<Item = SystemUser> + '_ {
     })
 }
 
+fn memberships<'g>(groups: &'g str, name: &'g str) -> impl Iterator<Item = u32> + 'g {
+    groups.lines().filter_map(move |line| {
+        let mut fields = line.split(':').skip(2);
+        let gid = fields.next()?.parse().ok()?;
+        fields.next()?.split(',').any(|member| member == name).then_some(gid)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_in_the_groups_that_name_it() {
+        let groups = "root:x:0:\nssl-cert:x:110:postgres,mosquitto\nother:x:111:mosquitto2\nbroken:x:y:mosquitto\n";
+        assert_eq!(memberships(groups, "mosquitto").collect::<Vec<_>>(), [110]);
+        assert!(groups_of(&find("root").unwrap()).contains(&0));
+    }
 
     #[test]
     fn lines_that_are_not_users_are_passed_over() {

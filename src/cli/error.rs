@@ -43,6 +43,17 @@ pub(super) enum CliError {
     /// What was written means nothing; in words.
     #[error("{0}")]
     Nonsense(String),
+    #[error("{what}: devices have roles that would be gone: {roles}")]
+    RolesInUse { what: String, roles: String },
+    #[error("the policy cannot be written as a file\n{}", .0.join("\n"))]
+    NotAFile(Vec<String>),
+    #[error("there are no devices {0}")]
+    NoSuchDevices(String),
+    #[error("cannot write `{path}`: {cause}")]
+    Unwritable { path: PathBuf, cause: io::Error },
+    /// Mistakes in a file, each with its line.
+    #[error("`{path}` is wrong\n{}", mistakes.join("\n"))]
+    Mistakes { path: PathBuf, mistakes: Vec<String> },
     #[error("cannot read `{path}`: {cause}")]
     Unreadable { path: PathBuf, cause: io::Error },
     #[error("`{path}`: {cause}")]
@@ -69,13 +80,19 @@ impl CliError {
             | Self::NoIssuerWanted
             | Self::IdentityWanted { .. }
             | Self::Nonsense(_)
+            | Self::Mistakes { .. }
             | Self::Unreadable { .. }
             | Self::Certificate { .. }
             | Self::PasswordShown
             | Self::Psk(_) => Exit::Usage,
-            Self::OtherKey { .. } | Self::KeyLost { .. } | Self::Listed { .. } => Exit::Conflict,
+            Self::OtherKey { .. }
+            | Self::KeyLost { .. }
+            | Self::Listed { .. }
+            | Self::RolesInUse { .. }
+            | Self::NotAFile(_) => Exit::Conflict,
+            Self::NoSuchDevices(_) => Exit::NotFound,
             Self::NoKeyYet => Exit::Unavailable,
-            Self::Declined { .. } | Self::Crl { .. } => Exit::Failure,
+            Self::Declined { .. } | Self::Crl { .. } | Self::Unwritable { .. } => Exit::Failure,
         }
     }
 
@@ -106,6 +123,9 @@ impl CliError {
                  PostgreSQL's passwords can also stand in ~/.pgpass"
                     .to_owned()
             }
+            Self::RolesInUse { .. } => "`--withdraw` takes them off these devices".to_owned(),
+            Self::NotAFile(_) => "mend or remove these rules with `warden rule remove`".to_owned(),
+            Self::NoSuchDevices(_) => "add them with `warden device add`, or take them out of the file".to_owned(),
             Self::Listed { .. } => "its authority takes it off in its next list".to_owned(),
             _ => return None,
         })

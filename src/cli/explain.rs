@@ -70,13 +70,13 @@ fn show(verdict: Verdict, refused: bool, explanation: &Explanation<'_>, output: 
         output.line(&format!("its roles alone say: {}", sentence(explanation.verdict)))?;
     }
     if let Some((role, rule)) = explanation.deciding {
-        output.line(&format!("  rule {} of role `{role}`: {}", rule.id, words(rule)))?;
+        output.line(&format!("  rule {} of role `{role}`: {rule}", rule.id))?;
     }
     if !explanation.near.is_empty() {
         output.line("nearly:")?;
     }
     for near in &explanation.near {
-        output.line(&format!("  rule {} of role `{}`: {}", near.rule.id, near.role, words(near.rule)))?;
+        output.line(&format!("  rule {} of role `{}`: {}", near.rule.id, near.role, near.rule))?;
         output.line(&format!("    {}", near.why))?;
     }
     Ok(())
@@ -86,12 +86,6 @@ fn sentence(verdict: Verdict) -> String {
     let verb = if verdict.allowed { "allowed" } else { "denied" };
     let rule = verdict.rule.map_or_else(String::new, |id| format!(", rule {id}"));
     format!("{verb}: {}{rule}", verdict.reason)
-}
-
-fn words(rule: &Rule) -> String {
-    let qos = rule.max_qos.map_or_else(String::new, |qos| format!(" --max-qos {qos}"));
-    let retain = rule.retain.map_or_else(String::new, |retain| format!(" --retain {retain}"));
-    format!("{} {} {}{qos}{retain}", rule.effect, rule.actions, rule.topic)
 }
 
 fn to_json(args: &ExplainArgs, verdict: Verdict, explanation: &Explanation<'_>) -> Value {

@@ -3,6 +3,7 @@
 //! Arguments are parsed and checked here and in the files below; past that nobody reads a string again. What is true of
 //! the database is the store's business, what a rule means the policy's.
 
+mod apply;
 mod broker;
 mod certificate;
 mod completions;
@@ -11,16 +12,22 @@ mod credential;
 mod crl;
 mod db;
 mod device;
+mod diff;
+mod doctor;
 mod error;
 mod exit;
 mod explain;
+mod export;
+mod findings;
 mod init;
 mod key;
+mod lint;
 mod output;
 mod place;
 mod role;
 mod rule;
 mod status;
+mod test;
 mod wait;
 mod words;
 
@@ -59,6 +66,8 @@ EXIT CODES:
   5  in conflict with what is there
   6  the database or the key file cannot be used
   7  for `--wait` and `broker wait`: not every broker has confirmed in time
+  8  for `lint` and `doctor`: something is found; for `test`: something does not hold;
+     for `diff` and `apply --dry-run`: there is a difference
 
 EXAMPLES:
   warden init
@@ -88,6 +97,12 @@ enum Command {
     #[command(subcommand)]
     Db(db::DbCommand),
     Explain(explain::ExplainArgs),
+    Test(test::TestArgs),
+    Export(export::ExportArgs),
+    Apply(apply::ApplyArgs),
+    Diff(diff::DiffArgs),
+    Lint(lint::LintArgs),
+    Doctor(doctor::DoctorArgs),
     Status(status::StatusArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -110,6 +125,9 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
     if let Command::Completions(args) = cli.command {
         return completions::run(&args, output);
     }
+    if let Command::Doctor(args) = cli.command {
+        return doctor::run(&args, output).await;
+    }
     let place = cli.place.resolve()?;
     match cli.command {
         Command::Init(args) => init::run(&args, &place, output).await,
@@ -122,8 +140,13 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Broker(command) => broker::run(command, &place, output).await,
         Command::Db(command) => db::run(command, &place, output).await,
         Command::Explain(args) => explain::run(&args, &place, output).await,
+        Command::Test(args) => test::run(&args, &place, output).await,
+        Command::Export(args) => export::run(&args, &place, output).await,
+        Command::Apply(args) => apply::run(&args, &place, output).await,
+        Command::Diff(args) => diff::run(&args, &place, output).await,
+        Command::Lint(args) => lint::run(&args, &place, output).await,
         Command::Status(_) => status::run(&place, output).await,
-        Command::Completions(_) => Ok(Exit::Done),
+        Command::Completions(_) | Command::Doctor(_) => Ok(Exit::Done),
     }
 }
 

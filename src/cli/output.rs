@@ -69,6 +69,11 @@ impl Output {
         Ok(())
     }
 
+    /// Brings what was said before the eyes of whoever is asked next.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(self.stdout.flush()?)
+    }
+
     /// Talk.
     pub(super) fn note(&mut self, text: &str) -> anyhow::Result<()> {
         self.stdout.flush()?;

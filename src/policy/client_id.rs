@@ -85,6 +85,21 @@ impl ClientIdPattern {
         &self.source
     }
 
+    /// The texts around each `*`, with the values put in: one more than there are `*`. `None` where an attribute is
+    /// missing or empty, so that nothing fits.
+    #[must_use]
+    pub fn pieces(&self, names: &Names<'_>) -> Option<Vec<String>> {
+        let text = |segment: &Segment| segment.0.iter().map(|part| part.text(names)).collect::<Option<String>>();
+        std::iter::once(&self.head).chain(&self.middle).chain(&self.tail).map(text).collect()
+    }
+
+    /// Whether a device's own name is part of it.
+    #[must_use]
+    pub fn names_the_device(&self) -> bool {
+        let names = |part: &Part| matches!(part, Part::Value(Placeholder::Device));
+        std::iter::once(&self.head).chain(&self.middle).chain(&self.tail).any(|segment| segment.0.iter().any(names))
+    }
+
     /// Whether this client id fits. It does not where an attribute is missing or empty.
     ///
     /// Time is at most the product of both lengths: every segment takes the first place where it fits, and no later

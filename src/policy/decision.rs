@@ -101,6 +101,35 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 25] = [
+        Self::AllowedByRule,
+        Self::DeniedByRule,
+        Self::UnreadableRule,
+        Self::NoRule,
+        Self::MalformedTopic,
+        Self::NoUserName,
+        Self::UnknownIdentity,
+        Self::AmbiguousIdentity,
+        Self::IdentityMoved,
+        Self::DeviceSuspended,
+        Self::DeviceRevoked,
+        Self::UnreadableDevice,
+        Self::CredentialRevoked,
+        Self::NotYetValid,
+        Self::Expired,
+        Self::ClientIdMismatch,
+        Self::UnusableCertificate,
+        Self::CertificateRevoked,
+        Self::CertificateNotYetValid,
+        Self::CertificateExpired,
+        Self::WrongIssuer,
+        Self::HandshakeNotSeen,
+        Self::RevocationUnknown,
+        Self::WrongListenerOptions,
+        Self::StalePolicy,
+    ];
+
     /// The stable word for this reason.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -11,6 +11,7 @@ pub mod device;
 pub mod explain;
 pub mod leaving;
 mod placeholder;
+mod reach;
 pub mod revocation;
 pub mod role;
 pub mod rule;

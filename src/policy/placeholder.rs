@@ -84,9 +84,12 @@ impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for Attributes {
 
 /// Something that a device's value is put in for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Placeholder {
+pub enum Placeholder {
+    /// `%u`
     Device,
+    /// `%c`
     ClientId,
+    /// `%{attribute}`
     Attribute(Box<str>),
 }
 

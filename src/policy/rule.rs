@@ -12,7 +12,8 @@ use super::placeholder::{LevelPattern, Part};
 use super::topic::{self, TopicError};
 
 pub use super::client_id::{ClientIdError, ClientIdPattern};
-pub use super::placeholder::{Attributes, Names, PlaceholderError};
+pub use super::placeholder::{Attributes, Names, Placeholder, PlaceholderError};
+pub use super::reach::Step;
 
 /// Why a rule cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -40,6 +41,15 @@ pub struct Rule {
     pub max_qos: Option<u8>,
     /// Which messages a rule about publishing is about: only retained ones, or only the others.
     pub retain: Option<bool>,
+}
+
+impl fmt::Display for Rule {
+    /// As `warden rule add ROLE` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.effect, self.actions, self.topic)?;
+        self.max_qos.map_or(Ok(()), |qos| write!(f, " --max-qos {qos}"))?;
+        self.retain.map_or(Ok(()), |retain| write!(f, " --retain {retain}"))
+    }
 }
 
 /// What a rule does.

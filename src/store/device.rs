@@ -141,6 +141,15 @@ impl Store {
         ))
     }
 
+    /// The whole policy, without what is revoked; beside it, the rows of revoked certificates that name none.
+    pub async fn policy(&mut self) -> Result<(Snapshot, Vec<(i64, Box<str>)>), StoreError> {
+        let mut tx = self.begin_read().await?;
+        let everything = read::everything(&mut tx, 0).await?;
+        let devices = everything.devices.into_iter().map(|device| (device.id, Some(device)));
+        let roles = everything.roles.into_iter().map(|role| (role.id(), Some(role)));
+        Ok((Snapshot::default().next(0, devices, roles), everything.unreadable_certificates))
+    }
+
     /// The devices that fit, in the order of their names.
     pub async fn devices(&mut self, filter: &DeviceFilter) -> Result<Vec<DeviceSummary>, StoreError> {
         let mut tx = self.begin_read().await?;

@@ -22,6 +22,7 @@ pub mod feed;
 mod file;
 mod grants;
 mod mysql;
+pub mod policy;
 mod postgres;
 mod read;
 pub mod registry;

@@ -63,9 +63,7 @@ impl Store {
         if let Some(found) = of_role(&mut tx, role_id).await?.into_iter().find(same) {
             return Ok((found, false));
         }
-        let query = "INSERT INTO rules (role_id, effect, action, topic, max_qos, retain) VALUES (?, ?, ?, ?, ?, ?)";
-        let query = sql(query).bind(role_id).bind(&new.effect).bind(&new.action).bind(&new.topic);
-        tx.execute(query.bind(new.max_qos.map(i64::from)).bind(new.retain.map(i64::from))).await?;
+        insert(&mut tx, role_id, new).await?;
         let added = of_role(&mut tx, role_id).await?.into_iter().find(same);
         let added = added.ok_or_else(|| StoreError::not_found(Noun::Rule, &new.topic))?;
         tx.commit().await?;
@@ -79,8 +77,7 @@ impl Store {
             let id = role::require(&mut tx, name).await?;
             return of_role(&mut tx, id).await;
         }
-        let rows: Vec<Row> = tx.all(sql(format!("{SELECT} ORDER BY roles.name, rules.id"))).await?;
-        Ok(rows.into_iter().map(Rule::from).collect())
+        all(&mut tx).await
     }
 
     /// Removes a rule by its number, and says what it was.
@@ -91,6 +88,19 @@ impl Store {
         tx.commit().await?;
         Ok(rule)
     }
+}
+
+pub(super) async fn insert(connection: &mut impl Ask, role_id: i64, new: &NewRule) -> Result<(), StoreError> {
+    let query = "INSERT INTO rules (role_id, effect, action, topic, max_qos, retain) VALUES (?, ?, ?, ?, ?, ?)";
+    let query = sql(query).bind(role_id).bind(&new.effect).bind(&new.action).bind(&new.topic);
+    connection.execute(query.bind(new.max_qos.map(i64::from)).bind(new.retain.map(i64::from))).await?;
+    Ok(())
+}
+
+/// The rules of all roles, by role and number.
+pub(super) async fn all(connection: &mut impl Ask) -> Result<Vec<Rule>, StoreError> {
+    let rows: Vec<Row> = connection.all(sql(format!("{SELECT} ORDER BY roles.name, rules.id"))).await?;
+    Ok(rows.into_iter().map(Rule::from).collect())
 }
 
 pub(super) async fn of_role(connection: &mut impl Ask, role_id: i64) -> Result<Vec<Rule>, StoreError> {

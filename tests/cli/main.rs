@@ -8,6 +8,11 @@
 //! - `connecting`: servers that prove who they are, and passwords that nobody else sees
 //! - `keys`: pre-shared keys: shown once, sealed, never shared
 //! - `refused`: exit codes, errors and hints
+//! - `doctor`: what is unsafe in a broker's configuration
+//! - `lint`: what is wrong with a policy
+//! - `expectations`: what a policy is expected to say
+//! - `policy_files`: a policy is written as a file and made what a file says
+//! - `diff`: which devices gain or lose which rights
 //! - `json`: the shapes that scripts read
 //! - `help`: every help ends in examples, and those examples are good
 
@@ -24,10 +29,15 @@ mod brokers;
 mod certificates;
 mod connecting;
 mod crl;
+mod diff;
+mod doctor;
+mod expectations;
 mod help;
 mod init;
 mod json;
 mod keys;
+mod lint;
+mod policy_files;
 mod provisioning;
 mod refused;
 #[path = "../servers/mod.rs"]

@@ -1,5 +1,5 @@
 //! The policy beside independent models of it: the matcher beside a naive one and beside the broker's own, the verdict
-//! beside rules tried one by one on every topic of a small world.
+//! beside rules tried one by one on every topic of a small world, gains and losses beside all questions of one.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -9,6 +9,7 @@
 )]
 
 mod broker_matcher;
+mod diff;
 mod judge;
 mod judge_model;
 mod matcher;

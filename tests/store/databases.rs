@@ -34,13 +34,14 @@ impl Fresh {
         Self { kind, store, database, directory, on_server }
     }
 
-    /// The address of the server.
-    pub(crate) fn address(&self) -> &str {
-        self.on_server.as_ref().unwrap().address()
-    }
-
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("warden.db")
+    }
+
+    /// How the command is told which database it is.
+    pub(crate) fn address(&self) -> String {
+        let address = self.on_server.as_ref().map(|on_server| on_server.address().to_owned());
+        address.unwrap_or_else(|| self.path().display().to_string())
     }
 
     /// What the database's own shell, an outsider, answers to this: its output or its complaint. Columns are separated

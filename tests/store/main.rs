@@ -7,10 +7,11 @@
 //! - `brokers`: how brokers register, and what a checkpoint proves that they confirm
 //! - `pooler`: the same through one that shares a few connections among many
 //! - `concurrency`: the same with eight writers who do as they like, and how soon each revocation is seen
+//! - `policy_files`: a policy that is applied from a file is the one that was exported
 //! - `feed`: whoever follows a database misses nothing, in whatever order transactions are committed
 //!
 //! Nearly every case is run on SQLite, PostgreSQL and MariaDB. `tests/databases.sh` starts the servers, and `make test`
-//! starts that. Neither the command nor a broker is needed for any of it.
+//! starts that. No broker is needed for any of it.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,6 +28,7 @@ mod concurrency;
 mod databases;
 mod feed;
 mod open;
+mod policy_files;
 mod pooler;
 mod reader;
 mod schema;

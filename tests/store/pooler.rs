@@ -21,7 +21,7 @@ fn pooled(pooler: &PgBouncer) -> Database {
 #[test]
 fn through_a_pooler_whoever_writes_and_whoever_follows_share_a_few_connections() {
     on_postgres(async |fresh| {
-        let pooler = PgBouncer::before(fresh.address());
+        let pooler = PgBouncer::before(&fresh.address());
         let place = pooled(&pooler);
         let write = async |writer: usize| {
             let mut store = Store::open(&place, OpenMode::Write).await.unwrap();
@@ -59,7 +59,7 @@ fn through_a_pooler_whoever_writes_and_whoever_follows_share_a_few_connections()
 fn an_address_that_does_not_say_that_it_is_a_poolers_is_refused_with_what_to_write() {
     on_postgres(async |fresh| {
         let silent = "ignore_startup_parameters = extra_float_digits, options";
-        let poolers = [PgBouncer::with_option(fresh.address(), silent), PgBouncer::before(fresh.address())];
+        let poolers = [PgBouncer::with_option(&fresh.address(), silent), PgBouncer::before(&fresh.address())];
         for pooler in &poolers {
             let unaware = Database::parse(&pooler.address(&[("sslmode", "disable")])).unwrap();
             let (store, feed) = (Store::open(&unaware, OpenMode::Read).await, Feed::open(&unaware).await);
