@@ -15,10 +15,12 @@ use std::time::Duration;
 use toml::Value;
 
 use crate::credential::certificate::Reading;
+use crate::credential::password::Cost;
 use crate::database::Database;
 
 use value::{
-    broker_name, database, duration, fields, number, one_line, one_of, path, paths, responder, text, tolerance, truth,
+    broker_name, cost, database, duration, fields, number, one_line, one_of, path, paths, responder, text, tolerance,
+    truth,
 };
 
 /// Where the database is when nobody says otherwise: in the directory that belongs to the broker's user.
@@ -92,6 +94,14 @@ pub struct Config {
     pub ocsp_refresh: Duration,
     /// Whether an answer must repeat the nonce of its question.
     pub ocsp_require_nonce: bool,
+    /// How much of each second the broker may wait for passwords to be verified.
+    pub login_budget: Duration,
+    /// How many wrong passwords a user name may have at once.
+    pub login_attempts: u32,
+    /// What new hashes of passwords cost.
+    pub password_cost: Cost,
+    /// Whether hashes that cost less, or are of another form, are replaced when their device logs in.
+    pub password_upgrade: bool,
 }
 
 impl Default for Config {
@@ -125,6 +135,10 @@ impl Default for Config {
             ocsp_responder: None,
             ocsp_refresh: Duration::from_hours(1),
             ocsp_require_nonce: false,
+            login_budget: Duration::from_millis(200),
+            login_attempts: 10,
+            password_cost: Cost::default(),
+            password_upgrade: false,
         }
     }
 }
@@ -337,7 +351,7 @@ pub fn read(path: &Path) -> std::io::Result<Contents> {
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 30] = [
+pub const KEYS: [&str; 34] = [
     "database",
     "database_url_file",
     "key_file",
@@ -368,6 +382,10 @@ pub const KEYS: [&str; 30] = [
     "ocsp.responder",
     "ocsp.refresh",
     "ocsp.require_nonce",
+    "login_budget",
+    "login_attempts",
+    "password_cost",
+    "password_upgrade",
 ];
 
 /// The configuration that these plugin options, and the file that they may name, describe.
@@ -490,6 +508,10 @@ impl Draft {
             "ocsp.responder" => responder(value).map(|url| config.ocsp_responder = Some(url)),
             "ocsp.refresh" => duration(&value, Duration::from_hours(24)).map(|time| config.ocsp_refresh = time),
             "ocsp.require_nonce" => truth(&value).map(|truth| config.ocsp_require_nonce = truth),
+            "login_budget" => duration(&value, Duration::from_millis(900)).map(|time| config.login_budget = time),
+            "login_attempts" => number(&value, 1..=1_000).map(|count| config.login_attempts = count),
+            "password_cost" => cost(value).map(|cost| config.password_cost = cost),
+            "password_upgrade" => truth(&value).map(|truth| config.password_upgrade = truth),
             "refusals_per_second" => number(&value, 1..=10_000).map(|count| config.refusals_per_second = count),
             unknown => return problems.push(unknown_key(unknown, place)),
         };

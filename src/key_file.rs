@@ -1,4 +1,4 @@
-//! The file that holds the sealing key: one line, mode 0600.
+//! The file that holds the sealing key: one line, and a second one while the key is replaced; mode 0600.
 //!
 //! A key that others can read is no key, so such a file is refused; every message says what to type next.
 
@@ -89,13 +89,41 @@ pub fn create(path: &Path, owner: Option<(u32, u32)>) -> Result<SealingKey, KeyF
         // By its handle: the path may lead elsewhere by now, where the directory is another's.
         fchown(&file, Some(uid), Some(gid)).map_err(broken)?;
     }
-    // Secrets sealed with a key that a power cut takes away would be lost; the directory's entry counts as well.
-    file.sync_all().map_err(broken)?;
-    if let Some(directory) = path.parent() {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(broken)?;
-    }
+    // Secrets sealed with a key that a power cut takes away would be lost.
+    file.sync_all().and_then(|()| sync_directory(path)).map_err(broken)?;
     Ok(key)
+}
+
+/// Puts another key into an existing file, which keeps its owner. Whoever reads it meanwhile finds the old content or the
+/// new, and never a part.
+pub fn replace(path: &Path, key: &SealingKey) -> Result<(), KeyFileError> {
+    let broken = |cause| KeyFileError::Io { path: path.into(), verb: "replaced", user: system_user::current(), cause };
+    // A link stays a link to the same file.
+    let path = &path.canonicalize().map_err(broken)?;
+    let owner = std::fs::metadata(path).map_err(broken)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let beside = PathBuf::from(name);
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside) {
+        // What an interrupted command has left is nobody's key.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&beside).map_err(broken)?;
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)
+        }
+        opened => opened,
+    }
+    .map_err(broken)?;
+    file.write_all(key.to_text().as_bytes()).map_err(broken)?;
+    fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(broken)?;
+    file.sync_all().map_err(broken)?;
+    std::fs::rename(&beside, path).map_err(broken)?;
+    sync_directory(path).map_err(broken)
+}
+
+/// The directory's entry counts as well, after a power cut.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(directory)?.sync_all()
 }
 
 /// Permission was denied: by the file, whose owner can then be named, or by a directory on the way to it.

@@ -11,6 +11,7 @@ mod outage;
 pub mod responders;
 mod start;
 mod step;
+pub mod upgrades;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -61,6 +62,8 @@ enum Notice {
 
 /// How long the thread's own helpers may go on after it has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How far a thread that helps stands behind all others: were it woken in the broker's place, a handshake would wait.
+const NICE: i32 = 19;
 /// How many notices may wait; who has more waits as well.
 const MOST_NOTICES: usize = 1_000;
 
@@ -121,7 +124,7 @@ impl Live {
         let nothing = Snapshot::default().with_revocations(revocations);
         let door = Door {
             database: sources.database.clone(),
-            key_id: sources.key_id.take(),
+            keys: sources.keys.take(),
             patience: sources.staleness.patience(),
         };
         let mut report = Report::new(sources.staleness);

@@ -8,6 +8,10 @@ pub mod kick;
 pub mod session;
 
 mod admission;
+mod budget;
+mod keys;
+mod login;
+mod proofs;
 mod refusal;
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Config, CrlExpired, Freshness, Ocsp, OnStale, Unknown};
-use crate::credential::psk::{Psk, SealingKey};
+use crate::credential::psk::{OpenError, Psk};
 use crate::key_file::{self, KeyFileError};
 use crate::live::cache::CacheFile;
 use crate::live::heartbeat::Registration;
@@ -29,9 +33,11 @@ use crate::policy::leaving::keeps_subscriptions;
 use crate::policy::revocation::Demands;
 use crate::policy::snapshot::Proof;
 
-use admission::{Admitted, still};
+use admission::{Admitted, still, upgraded_hash};
 use handshake::Handshakes;
+use keys::Keys;
 use kick::{Cause, Kick, Kicks};
+use login::Logins;
 use refusal::{Refusals, Refused};
 use session::{ConnectionMark, Proved, Session, Sessions};
 
@@ -48,8 +54,12 @@ pub trait Client {
     fn client_id(&self) -> Option<&str>;
     /// Its user name; `None` where it has none, or it is not UTF-8.
     fn user_name(&self) -> Option<&str>;
-    /// Whether the broker says from where it is connected. It says so of no record that stands for somebody else.
-    fn has_address(&self) -> bool;
+    /// From where it is connected. The broker says so of no record that stands for somebody else.
+    fn address(&self) -> Option<&str>;
+    /// Whether it is connected.
+    fn has_address(&self) -> bool {
+        self.address().is_some()
+    }
     /// Its certificate (DER), where it is connected with one.
     fn certificate(&self) -> Option<Vec<u8>>;
 }
@@ -107,15 +117,22 @@ pub enum NoStart {
         .0.display()
     )]
     OtherKey(PathBuf),
+    #[error("the operating system gave no random bytes")]
+    NoRandomness,
+    #[error("cannot start the thread that watches the key file: {0}")]
+    Keys(std::io::Error),
+    #[error("cannot start the thread that upgrades passwords: {0}")]
+    Upgrades(std::io::Error),
 }
 
 /// The plugin.
 #[derive(Debug)]
 pub struct Plugin {
     config: Config,
-    key: SealingKey,
+    keys: Keys,
     live: Live,
     handshakes: Handshakes,
+    logins: Logins,
     refusals: Refusals,
     started: Instant,
 }
@@ -147,7 +164,8 @@ impl Plugin {
     ///
     /// All that is missing is reported at once.
     pub fn start(config: Config, mosquitto: &str, wake: impl Fn() + Send + 'static) -> Result<Self, Vec<NoStart>> {
-        let key = key_file::read(&config.key_file).map_err(NoStart::from);
+        let keys = key_file::read(&config.key_file).map_err(NoStart::from);
+        let keys = keys.and_then(|key| Keys::watch(config.key_file.clone(), key).map_err(NoStart::Keys));
         let (lists, wrong_lists) = match Lists::read(&config.crl_files, &config.crl_issuers) {
             Ok(lists) => (lists, Vec::new()),
             Err(errors) => (Lists::default(), errors),
@@ -157,15 +175,15 @@ impl Plugin {
             interval: config.heartbeat_interval,
             mosquitto: mosquitto.to_owned(),
         });
-        let sources = Sources { registration, ..sources(&config, key.as_ref().ok(), lists) };
+        let sources = Sources { registration, ..sources(&config, keys.as_ref().ok(), lists) };
         let live = Live::start(sources, wake).map_err(|error| match error {
             StartError::OtherKey => NoStart::OtherKey(config.key_file.clone()),
             error => NoStart::Live(error),
         });
-        let (key, live) = match (key, live) {
-            (Ok(key), Ok(live)) if wrong_lists.is_empty() => (key, live),
-            (key, live) => {
-                let others = [key.err(), live.err()].into_iter().flatten();
+        let (keys, live) = match (keys, live) {
+            (Ok(keys), Ok(live)) if wrong_lists.is_empty() => (keys, live),
+            (keys, live) => {
+                let others = [keys.err(), live.err()].into_iter().flatten();
                 return Err(others.chain(wrong_lists.into_iter().map(NoStart::List)).collect());
             }
         };
@@ -191,8 +209,9 @@ impl Plugin {
                  devices: write sslmode=verify-full (PostgreSQL) or ssl-mode=VERIFY_IDENTITY (MariaDB, MySQL) in its address"
             );
         }
+        let logins = Logins::new(&config).map_err(|error| vec![error])?;
         let refusals = Refusals::new(config.refusals_per_second);
-        Ok(Self { config, key, live, handshakes: Handshakes::default(), refusals, started: Instant::now() })
+        Ok(Self { config, keys, live, handshakes: Handshakes::default(), logins, refusals, started: Instant::now() })
     }
 
     /// The key of this PSK identity. `None` stands for bytes that are no identity, such as a session ticket.
@@ -212,7 +231,7 @@ impl Plugin {
             Err(refusal) => return refuse(refusal.reason, refusal.device.map(|device| &*device.name)),
         };
         let sealed = device.credential(CredentialKind::Psk, identity).and_then(|psk| psk.secret.as_deref());
-        match sealed.map(|sealed| self.key.open(identity, sealed)) {
+        match sealed.map(|sealed| self.keys.load().open(identity, sealed)) {
             Some(Ok(psk)) => {
                 if let Some(desk) = desk {
                     desk.sessions.borrow_mut().handshake(client.mark(), identity);
@@ -220,13 +239,25 @@ impl Plugin {
                 Answer::Allow(psk)
             }
             // Written by somebody else than us, or sealed with another key.
+            Some(Err(OpenError::OtherKey { .. })) => {
+                self.refusals.hint(
+                    "a pre-shared key is sealed with a key that the key file does not hold: \
+                     copy the key file from where `warden key rotate` was run",
+                );
+                refuse(Reason::UnreadableDevice, Some(&device.name))
+            }
             Some(Err(_)) | None => refuse(Reason::UnreadableDevice, Some(&device.name)),
         }
     }
 
-    /// Who a client is that the broker has no name for. Allowed, it is to be known by the user name in the answer, or
-    /// keeps the one it has.
-    pub fn login(&self, desk: Option<&Desk>, client: &impl Client) -> Answer<Option<Box<str>>> {
+    /// Who a client is that the broker has no name for, and what password it gives. Allowed, it is to be known by the user
+    /// name in the answer, or keeps the one it has.
+    pub fn login(
+        &self,
+        desk: Option<&Desk>,
+        client: &impl Client,
+        password: Option<&[u8]>,
+    ) -> Answer<Option<Box<str>>> {
         // The HTTP API of 2.1 asks from a thread of its own; no device logs in there.
         let Some(desk) = desk else { return self.unknown() };
         let certificate = if desk.reloading.get() {
@@ -235,7 +266,7 @@ impl Plugin {
                 // A client of somebody else, or the record of a persistent session whose client is away, which the
                 // broker keeps whatever we say. Neither is worth a line in the log.
                 None => match client.certificate() {
-                    None => return self.unknown(),
+                    None if password.is_none() || !client.has_address() => return self.unknown(),
                     certificate => certificate,
                 },
             }
@@ -256,7 +287,13 @@ impl Plugin {
                     );
                     refuse(Reason::WrongListenerOptions, Some(identity), None)
                 }
-                None => refuse(Reason::UnknownIdentity, client.user_name(), None),
+                None => match client.user_name() {
+                    Some(user_name) => {
+                        drop(sessions);
+                        self.login_by_password(desk, client, user_name, password.unwrap_or_default())
+                    }
+                    None => refuse(Reason::UnknownIdentity, None, None),
+                },
             };
         };
         let certificate = match self.certificate(&certificate) {
@@ -385,8 +422,12 @@ impl Plugin {
         let now = Instant::now();
         let placed = self.live.placed();
         let snapshot = self.live.snapshot();
-        let look_at = |sessions: &Sessions, client_id: &str| {
+        let mut upgraded: Vec<(Box<str>, Box<str>)> = Vec::new();
+        let mut look_at = |sessions: &Sessions, client_id: &str| {
             let Some(session) = sessions.with_client_id(client_id) else { return };
+            if let Some(hash) = snapshot.device(session.device).and_then(|device| upgraded_hash(device, session)) {
+                upgraded.push((client_id.into(), hash.into()));
+            }
             if let Err(reason) = still(&snapshot, session, client_id, unix_now()) {
                 let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
                 desk.kicks.borrow_mut().client_id(client_id, cause);
@@ -399,6 +440,9 @@ impl Plugin {
         self.live.wake_at(sessions.next_end().unwrap_or(UnixSeconds::MAX));
         drop(sessions);
         if let Some(consequences) = self.live.take_consequences() {
+            for device in &consequences.changed {
+                self.logins.changed(*device, &snapshot);
+            }
             let sessions = desk.sessions.borrow();
             let of_devices = sessions.of_devices(&consequences.changed);
             let of_certificates = consequences.revoked.iter().flat_map(|id| sessions.with_certificate(id));
@@ -410,6 +454,9 @@ impl Plugin {
                 let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
                 kicks.user_name(&user_name, cause, now, !broker.tells_of_connections());
             }
+        }
+        for (client_id, hash) in upgraded {
+            desk.sessions.borrow_mut().replace_hash(&client_id, &hash);
         }
         if self.kick(desk, broker, now) {
             self.live.carried_out(placed);
@@ -498,7 +545,7 @@ impl Plugin {
 }
 
 /// What is followed, as the configuration says.
-fn sources(config: &Config, key: Option<&SealingKey>, lists: Lists) -> Sources {
+fn sources(config: &Config, keys: Option<&Keys>, lists: Lists) -> Sources {
     Sources {
         database: config.database.clone(),
         poll_interval: config.poll_interval,
@@ -512,10 +559,10 @@ fn sources(config: &Config, key: Option<&SealingKey>, lists: Lists) -> Sources {
             refresh: config.ocsp_refresh,
             require_nonce: config.ocsp_require_nonce,
         }),
-        key_id: key.map(|key| key.id().to_owned()),
-        cache: key.zip(config.cache_file.clone()).map(|(key, path)| CacheFile {
+        keys: keys.map(Keys::shared),
+        cache: keys.zip(config.cache_file.clone()).map(|(keys, path)| CacheFile {
             path,
-            key: key.for_caches(),
+            key: keys.load().for_caches(),
             max_age: config.cache_max_age,
         }),
         without_database: WithoutDatabase {

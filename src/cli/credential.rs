@@ -11,7 +11,9 @@ use super::confirm::ConfirmArgs;
 use super::error::CliError;
 use super::key::{self, FreshKey};
 use super::output::{Output, or_dash};
+use super::password::Given;
 use super::place::Place;
+use super::rotation::{self, RotateArgs};
 use super::rule::with_changed;
 use super::wait::WaitArgs;
 use super::words::{FieldWord, KindWord, identity, moment};
@@ -19,11 +21,12 @@ use crate::credential::certificate::Field;
 use crate::credential::psk::Psk;
 use crate::store::credential::{Credential, Kind, NewCredential, Proof};
 
-/// Add, list, revoke and remove the ways in which devices prove who they are
+/// Add, list, rotate, revoke and remove the ways in which devices prove who they are
 #[derive(Debug, Subcommand)]
 pub(super) enum CredentialCommand {
     Add(AddArgs),
     List(ListArgs),
+    Rotate(RotateArgs),
     Revoke(RevokeArgs),
     Remove(RemoveArgs),
 }
@@ -36,20 +39,29 @@ pub(super) enum CredentialCommand {
 EXAMPLES:
   warden credential add device-001 psk
   warden credential add device-001 psk --identity device-001-b --bytes 16
+  warden credential add device-001 psk --opaque
   warden credential add device-001 x509_cn --identity d1.fleet.example \\
     --not-before 2026-01-01T00:00:00Z --not-after 2027-01-01T00:00:00Z
   openssl rand -hex 32 |
     warden credential add device-001 psk --identity device-001-c --key-stdin
+  openssl rand -base64 18 | tee device-001.password |
+    warden credential add device-001 password --stdin
+  sed -n 's/^d1://p' passwordfile |
+    warden credential add device-001 password --identity d1 --hash
+  openssl rand -base64 18 | tee device-001.password |
+    warden credential add device-001 password --stdin --replace
   warden credential add device-001 --certificate device-001.pem
   warden credential add device-001 --certificate device-001.pem \\
     --as x509_sha256 --issuer ca.pem")]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line, each on or off")]
 pub(super) struct AddArgs {
     /// The device's name
     device: String,
     /// How it proves who it is
     #[arg(required_unless_present = "certificate", conflicts_with = "certificate")]
     kind: Option<KindWord>,
-    /// By what it is known when it connects [default for `x509_cn` and `psk`: the name of the device]
+    /// By what it is known when it connects [default for `x509_cn`, `psk` and `password`: the
+    /// name of the device]
     #[arg(long, conflicts_with = "certificate")]
     identity: Option<String>,
     /// Take the identity from this certificate, PEM or DER; of several in the file, the first
@@ -68,6 +80,18 @@ pub(super) struct AddArgs {
     /// psk: make a key of this many bytes [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=256))]
     bytes: Option<u16>,
+    /// password: read it from standard input, instead of asking for it on the terminal
+    #[arg(long, conflicts_with = "hash")]
+    stdin: bool,
+    /// password: read a ready hash from standard input, in one of the forms that `mosquitto_passwd` and others write
+    #[arg(long)]
+    hash: bool,
+    /// password: put it in the place of the one that this user name has; who came in with that has to leave
+    #[arg(long, conflicts_with_all = ["not_before", "not_after"])]
+    replace: bool,
+    /// psk: a random identity, which tells nothing to whoever listens (RFC 9257, section 7)
+    #[arg(long, conflicts_with_all = ["identity", "certificate"])]
+    opaque: bool,
     /// Not good before this time, for instance 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     not_before: Option<String>,
@@ -81,10 +105,14 @@ pub(super) struct AddArgs {
 #[command(after_help = "\
 EXAMPLES:
   warden credential list device-001
+  warden credential list --rotating
   warden credential list --json")]
 pub(super) struct ListArgs {
     /// The device's name
     device: Option<String>,
+    /// Only the pre-shared keys of devices that have more than one that works
+    #[arg(long)]
+    rotating: bool,
 }
 
 /// Revoke a credential; who is connected by it has to leave
@@ -131,12 +159,14 @@ pub(super) async fn run(command: CredentialCommand, place: &Place, output: &mut 
         CredentialCommand::Add(args) => add(args, place, output).await?,
         CredentialCommand::List(args) => {
             let credentials = place.read(async |store| store.credentials(args.device.as_deref()).await).await?;
+            let credentials = if args.rotating { rotation::under_way(credentials) } else { credentials };
             if output.is_json() {
                 output.json(&credentials.iter().map(to_json).collect())?;
             } else {
                 show(&credentials, output)?;
             }
         }
+        CredentialCommand::Rotate(args) => rotation::run(args, place, output).await?,
         CredentialCommand::Revoke(RevokeArgs { which, wait }) => {
             let (device, kind, identity) = which.resolve();
             let mut store = place.open().await?;
@@ -170,16 +200,18 @@ impl WhichArgs {
 }
 
 /// The kind and the identity of the credential that is to be added.
-fn wanted(args: &AddArgs) -> Result<(Kind, String), CliError> {
+fn wanted(args: &AddArgs) -> anyhow::Result<(Kind, String)> {
     if let Some(path) = &args.certificate {
         let field = args.field.map_or(Field::Cn, |word| word.0);
         return Ok((Kind::X509(field), certificate::identity(path, field)?));
     }
     let kind = args.kind.map_or(Kind::X509(Field::Cn), |word| word.0);
     let identity = match (&args.identity, kind) {
+        (_, Kind::Psk) if args.opaque => key::opaque_identity()?,
+        _ if args.opaque => return Err(CliError::NoOpaqueWanted.into()),
         (Some(text), _) => identity(kind, text).map_err(CliError::Nonsense)?,
-        (None, Kind::X509(Field::Cn) | Kind::Psk) => args.device.clone(),
-        (None, _) => return Err(CliError::IdentityWanted { kind }),
+        (None, Kind::X509(Field::Cn) | Kind::Psk | Kind::Password) => args.device.clone(),
+        (None, _) => return Err(CliError::IdentityWanted { kind }.into()),
     };
     Ok((kind, identity))
 }
@@ -189,8 +221,11 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
     if kind != Kind::Psk && (args.key_stdin || args.bytes.is_some()) {
         return Err(CliError::NoKeyWanted.into());
     }
-    if kind == Kind::Psk && args.issuer.is_some() {
+    if matches!(kind, Kind::Psk | Kind::Password) && args.issuer.is_some() {
         return Err(CliError::NoIssuerWanted.into());
+    }
+    if kind != Kind::Password && (args.stdin || args.hash || args.replace) {
+        return Err(CliError::NoPasswordWanted.into());
     }
     let issuer = args.issuer.as_deref().map(certificate::authority).transpose()?;
     let mut store = place.open().await?;
@@ -205,7 +240,22 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
             };
             (fresh.sealed(&sealing)?, Some(fresh))
         }
+        Kind::Password => {
+            let given = match (args.stdin, args.hash) {
+                (true, _) => Given::Stdin,
+                (_, true) => Given::Hash,
+                _ => Given::Prompt,
+            };
+            let names = [args.device.as_str(), &identity];
+            (given.hashed(&names, place.password_cost)?, None)
+        }
     };
+    if let (Proof::Password(password), true) = (&proof, args.replace) {
+        store.replace_password(&args.device, &identity, password).await?;
+        store.close().await?;
+        let (object, line) = done(&args.device, kind, &identity, true, "has a new password");
+        return if output.is_json() { output.json(&object) } else { output.line(&line) };
+    }
     let new = NewCredential { identity, proof, issuer, not_before: args.not_before, not_after: args.not_after };
     let added = store.add_credential(&args.device, &new).await?;
     store.close().await?;

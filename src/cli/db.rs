@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Exit;
 use super::output::Output;
 use super::place::Place;
+use crate::store::Beyond;
 
 /// Show the rights that the plugin needs in a database on a server
 #[derive(Debug, Subcommand)]
@@ -15,12 +16,12 @@ pub(super) enum DbCommand {
 
 /// Write the statements that give the plugin's user the rights that it needs
 ///
-/// It may then read what the plugin follows, and change nothing but, with `--heartbeat`, what brokers say of themselves. Whoever owns the tables can run them.
+/// It may then read what the plugin follows, and change nothing unless that is asked for. Whoever owns the tables can run them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES:
   warden db grant-sql --plugin-role mosquitto
-  warden db grant-sql --plugin-role mosquitto --heartbeat
+  warden db grant-sql --plugin-role mosquitto --heartbeat --upgrade-passwords
   warden db grant-sql --plugin-role mosquitto@10.0.0.%")]
 pub(super) struct GrantSqlArgs {
     /// The plugin's user: a role of PostgreSQL, a user or user@host of MariaDB or MySQL
@@ -29,11 +30,15 @@ pub(super) struct GrantSqlArgs {
     /// It also registers its broker (option `broker_name`): it may write to the table of brokers
     #[arg(long)]
     heartbeat: bool,
+    /// Also what `password_upgrade` needs: to replace the secrets of credentials
+    #[arg(long)]
+    upgrade_passwords: bool,
 }
 
 pub(super) async fn run(command: DbCommand, place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
-    let DbCommand::GrantSql(GrantSqlArgs { plugin_role, heartbeat }) = command;
-    let statements = place.read(async |store| store.grants(&plugin_role, heartbeat).await).await?;
+    let DbCommand::GrantSql(GrantSqlArgs { plugin_role, heartbeat, upgrade_passwords }) = command;
+    let beyond = Beyond { heartbeat, upgrade_passwords };
+    let statements = place.read(async |store| store.grants(&plugin_role, beyond).await).await?;
     if output.is_json() {
         output.json(&json!(statements))?;
     } else {

@@ -8,6 +8,7 @@ use super::confirm::ConfirmArgs;
 use super::credential;
 use super::key::{self, FreshKey};
 use super::output::{Output, or_dash};
+use super::password::Given;
 use super::place::Place;
 use super::rule::with_changed;
 use super::wait::WaitArgs;
@@ -37,7 +38,9 @@ EXAMPLES:
   warden device add device-001 --cn --role sensor
   warden device add device-002 --psk --role sensor --client-id '%u'
   warden device add device-003 --cn d3.fleet.example --attribute site=oslo \\
-    --role sensor --role logger")]
+    --role sensor --role logger
+  openssl rand -base64 18 | tee device-004.password |
+    warden device add device-004 --password --stdin --role sensor")]
 pub(super) struct AddArgs {
     /// The device's name
     device: String,
@@ -49,6 +52,13 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "IDENTITY")]
     #[expect(clippy::option_option, reason = "what clap takes for an option with an optional value")]
     psk: Option<Option<String>>,
+    /// It has a password, for this user name [default: the name of the device]; it is asked for on the terminal
+    #[arg(long, value_name = "USER_NAME")]
+    #[expect(clippy::option_option, reason = "what clap takes for an option with an optional value")]
+    password: Option<Option<String>>,
+    /// Read the password from standard input instead
+    #[arg(long, requires = "password")]
+    stdin: bool,
     /// It has this role; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
@@ -244,6 +254,12 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
         }
         None => None,
     };
+    if let Some(named) = args.password {
+        let user_name = identity(named);
+        let given = if args.stdin { Given::Stdin } else { Given::Prompt };
+        let proof = given.hashed(&[&args.device, &user_name], place.password_cost)?;
+        credentials.push(NewCredential::new(user_name, proof));
+    }
     let new = NewDevice {
         name: args.device,
         client_id: args.client_id,

@@ -9,7 +9,8 @@ use super::Exit;
 use crate::config::Problems;
 use crate::credential::certificate::CertificateError;
 use crate::credential::crl::CrlError;
-use crate::credential::psk::PskError;
+use crate::credential::password::{HashError, Weakness};
+use crate::credential::psk::{OpenError, PskError};
 use crate::store::StoreError;
 use crate::store::credential::Kind;
 
@@ -30,6 +31,10 @@ pub(super) enum CliError {
     OtherKey { database: String, file: String, path: PathBuf },
     #[error("the database is sealed with the key `{database}`, and there is no key file `{path}`")]
     KeyLost { database: String, path: PathBuf },
+    #[error("the key for `{identity}` is still sealed with the old key")]
+    StillSealed { identity: String },
+    #[error("`{identity}`: {cause}")]
+    NotOpened { identity: String, cause: OpenError },
     #[error("the database does not say which key it is sealed with")]
     NoKeyYet,
     #[error("standard input holds no key")]
@@ -38,6 +43,26 @@ pub(super) enum CliError {
     NoKeyWanted,
     #[error("only a credential of kind x509_… takes `--issuer`")]
     NoIssuerWanted,
+    #[error("only a credential of kind password takes `--stdin`, `--hash` or `--replace`")]
+    NoPasswordWanted,
+    #[error("only a credential of kind psk takes `--opaque`, and no `--identity` beside it")]
+    NoOpaqueWanted,
+    #[error("credentials of kind {kind} are not rotated like this")]
+    NotRotated { kind: Kind },
+    #[error("device `{device}` has no key that does not end: there is none that it could go on with")]
+    NothingToFinish { device: String },
+    #[error("the key for `{identity}` does not work any more")]
+    OldKeyEnded { identity: String },
+    #[error("standard input holds no password")]
+    NoPasswordOnStdin,
+    #[error("a password is typed on a terminal, and standard input is none")]
+    NoTerminal,
+    #[error("the two passwords are not the same")]
+    TypedTwice,
+    #[error(transparent)]
+    Weak(Weakness),
+    #[error(transparent)]
+    Hash(HashError),
     #[error("a credential of kind {kind} needs `--identity`")]
     IdentityWanted { kind: Kind },
     /// What was written means nothing; in words.
@@ -78,6 +103,14 @@ impl CliError {
             | Self::NoKeyOnStdin
             | Self::NoKeyWanted
             | Self::NoIssuerWanted
+            | Self::NoPasswordWanted
+            | Self::NoOpaqueWanted
+            | Self::NotRotated { .. }
+            | Self::NoPasswordOnStdin
+            | Self::NoTerminal
+            | Self::TypedTwice
+            | Self::Weak(_)
+            | Self::Hash(_)
             | Self::IdentityWanted { .. }
             | Self::Nonsense(_)
             | Self::Mistakes { .. }
@@ -88,6 +121,10 @@ impl CliError {
             Self::OtherKey { .. }
             | Self::KeyLost { .. }
             | Self::Listed { .. }
+            | Self::StillSealed { .. }
+            | Self::NotOpened { .. }
+            | Self::NothingToFinish { .. }
+            | Self::OldKeyEnded { .. }
             | Self::RolesInUse { .. }
             | Self::NotAFile(_) => Exit::Conflict,
             Self::NoSuchDevices(_) => Exit::NotFound,
@@ -105,7 +142,23 @@ impl CliError {
             Self::KeyLost { .. } => {
                 "restore it from a backup, or name it with `--key-file`; a new key would open no secret".to_owned()
             }
+            Self::StillSealed { .. } => "`warden key rotate` seals it with the new one".to_owned(),
+            Self::NotOpened { .. } => {
+                "nothing was changed; `warden credential remove` removes a key that cannot be used".to_owned()
+            }
             Self::NoKeyYet => "`warden init` makes a key, or notes the one that is there".to_owned(),
+            Self::NotRotated { kind: Kind::Password } => {
+                "`warden credential add DEVICE password --replace` changes a password".to_owned()
+            }
+            Self::NotRotated { .. } => {
+                "`warden credential add` adds the new one, and `warden credential revoke` ends the old one".to_owned()
+            }
+            Self::OldKeyEnded { .. } => "`warden credential add DEVICE psk` makes a new one".to_owned(),
+            Self::NoTerminal => "`--stdin` reads the password from standard input".to_owned(),
+            Self::NoPasswordOnStdin | Self::Weak(_) => {
+                "for a device, let a machine make it: `openssl rand -base64 18 | tee FILE | warden … --stdin`"
+                    .to_owned()
+            }
             Self::NoKeyOnStdin => "for instance: `openssl rand -hex 32 | warden credential add …`".to_owned(),
             Self::IdentityWanted { .. } => {
                 "or name a file with the certificate: `warden credential add DEVICE --certificate FILE --as KIND`"

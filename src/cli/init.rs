@@ -40,7 +40,7 @@ pub(super) async fn run(args: &InitArgs, place: &Place, output: &mut Output) -> 
         (Err(error), _) => return Err(error.into()),
     };
     store.set_key_id(key.id()).await?;
-    if let Some(database) = store.key_id().await?.filter(|id| id != key.id()) {
+    if let Some(database) = store.key_id().await?.filter(|id| key.named(id).is_none()) {
         let path = place.key_file.clone();
         return Err(CliError::OtherKey { database, file: key.id().to_owned(), path }.into());
     }

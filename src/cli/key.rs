@@ -9,22 +9,31 @@ use zeroize::Zeroizing;
 use super::error::CliError;
 use super::output::{Output, shell_word};
 use super::place::Place;
-use crate::credential::psk::{Psk, SealingKey};
+use crate::credential::psk::{Psk, PskError, SealingKey};
 use crate::key_file;
 use crate::store::Store;
 use crate::store::credential::{Proof, SealedPsk};
 
-/// The sealing key, known to be that of this database.
+/// The key that the secrets of this database are sealed with now.
 pub(super) async fn sealing_key(place: &Place, store: &mut Store) -> anyhow::Result<SealingKey> {
     let key = key_file::read(&place.key_file)?;
     match store.key_id().await? {
         None => Err(CliError::NoKeyYet.into()),
-        Some(id) if id == key.id() => Ok(key),
         Some(id) => {
+            if let Some(key) = key.named(&id) {
+                return Ok(key);
+            }
             let path = place.key_file.clone();
             Err(CliError::OtherKey { database: id, file: key.id().to_owned(), path }.into())
         }
     }
+}
+
+/// An identity that tells nothing of whose it is: it goes over the wire in the clear.
+pub(super) fn opaque_identity() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| CliError::Psk(PskError::NoRandomness))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// A pre-shared key and the identity that it is for.

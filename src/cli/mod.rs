@@ -23,9 +23,12 @@ mod init;
 mod key;
 mod lint;
 mod output;
+mod password;
 mod place;
 mod role;
+mod rotation;
 mod rule;
+mod sealing;
 mod status;
 mod test;
 mod wait;
@@ -89,6 +92,8 @@ enum Command {
     #[command(subcommand)]
     Crl(crl::CrlCommand),
     #[command(subcommand)]
+    Key(sealing::KeyCommand),
+    #[command(subcommand)]
     Role(role::RoleCommand),
     #[command(subcommand)]
     Rule(rule::RuleCommand),
@@ -135,6 +140,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Credential(command) => credential::run(command, &place, output).await,
         Command::Certificate(command) => certificate::run(command, &place, output).await,
         Command::Crl(command) => crl::run(command, &place, output).await,
+        Command::Key(command) => sealing::run(command, &place, output).await,
         Command::Role(command) => role::run(command, &place, output).await,
         Command::Rule(command) => rule::run(command, &place, output).await,
         Command::Broker(command) => broker::run(command, &place, output).await,

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::error::CliError;
 use crate::config::{self, Config};
+use crate::credential::password::Cost;
 use crate::database::Database;
 use crate::store::{OpenMode, Store, StoreError};
 
@@ -37,6 +38,8 @@ pub(super) struct PlaceArgs {
 pub(super) struct Place {
     pub(super) database: Database,
     pub(super) key_file: PathBuf,
+    /// What new hashes of passwords cost.
+    pub(super) password_cost: Cost,
 }
 
 impl PlaceArgs {
@@ -45,6 +48,7 @@ impl PlaceArgs {
             Some(path) => config::from_file(path, config::read).map_err(CliError::Config)?,
             None => Config::default(),
         };
+        let password_cost = config.password_cost;
         let (database, key_file) = match self.database {
             Some(database) => {
                 let parsed = Database::parse(&database).map_err(|error| CliError::Nonsense(error.to_string()))?;
@@ -58,7 +62,7 @@ impl PlaceArgs {
             }
             None => (config.database, config.key_file),
         };
-        Ok(Place { database, key_file: self.key_file.unwrap_or(key_file) })
+        Ok(Place { database, key_file: self.key_file.unwrap_or(key_file), password_cost })
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn run(place: &Place, output: &mut Output) -> anyhow::Result<Ex
     let status = place.read(async |store| store.status().await).await?;
     let key = key_file::read(&place.key_file);
     let key_state = match (&key, &status.key_id) {
-        (Ok(key), Some(id)) if key.id() == id => "usable".to_owned(),
+        (Ok(key), Some(id)) if key.named(id).is_some() => "usable".to_owned(),
         (Ok(key), _) => format!("it holds the key {}, which is not that of the database", key.id()),
         (Err(error), _) => error.to_string(),
     };

@@ -74,7 +74,7 @@ impl ValueEnum for FieldWord {
 
 impl ValueEnum for KindWord {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [KindWord; 10] = [
+        const ALL: [KindWord; 11] = [
             KindWord(Kind::X509(Field::Cn)),
             KindWord(Kind::X509(Field::SanDns)),
             KindWord(Kind::X509(Field::SanUri)),
@@ -85,6 +85,7 @@ impl ValueEnum for KindWord {
             KindWord(Kind::X509(Field::Sha256)),
             KindWord(Kind::X509(Field::SpkiSha256)),
             KindWord(Kind::Psk),
+            KindWord(Kind::Password),
         ];
         &ALL
     }
@@ -93,6 +94,7 @@ impl ValueEnum for KindWord {
         match self.0 {
             Kind::X509(field) => FieldWord(field).to_possible_value(),
             Kind::Psk => Some(PossibleValue::new(self.0.as_str()).help("A TLS pre-shared key")),
+            Kind::Password => Some(PossibleValue::new(self.0.as_str()).help("A password, with a user name")),
         }
     }
 }
@@ -109,7 +111,9 @@ pub(super) fn identity(kind: Kind, text: &str) -> Result<String, String> {
             let address = text.parse::<IpAddr>().map_err(|_| format!("`{text}` is no IP address"))?;
             Ok(address.to_string())
         }
-        Kind::X509(Field::Cn | Field::SanDns | Field::SanUri | Field::SanEmail) | Kind::Psk => Ok(text.to_owned()),
+        Kind::X509(Field::Cn | Field::SanDns | Field::SanUri | Field::SanEmail) | Kind::Psk | Kind::Password => {
+            Ok(text.to_owned())
+        }
     }
 }
 

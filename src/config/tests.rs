@@ -94,7 +94,7 @@ fn every_mistake_is_reported_at_once() {
          poll_interval, broker_name, heartbeat_interval, refusals_per_second, \
          callback_times, handshake, resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
          certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
-         ocsp.responder, ocsp.refresh, ocsp.require_nonce",
+         ocsp.responder, ocsp.refresh, ocsp.require_nonce, login_budget, login_attempts, password_cost, password_upgrade",
         "`poll_interval` in `w.toml`: at most 1s is possible",
         "`unknown` in `w.toml`: a text is wanted, not a array",
         "unknown option plugin_opt_databse; did you mean `database`?",

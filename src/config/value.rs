@@ -7,6 +7,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml::Value;
 
 use crate::credential::certificate::Field;
+use crate::credential::password::{Cost, CostError};
 use crate::database::Database;
 
 pub(super) fn path(value: Value) -> Result<PathBuf, String> {
@@ -73,6 +74,10 @@ pub(super) fn truth(value: &Value) -> Result<bool, String> {
         Value::String(text) => text.parse().map_err(|_| "true or false is wanted".to_owned()),
         other => Err(format!("true or false is wanted, not a {}", other.type_str())),
     }
+}
+
+pub(super) fn cost(value: Value) -> Result<Cost, String> {
+    text(value)?.parse().map_err(|error: CostError| error.to_string())
 }
 
 pub(super) fn responder(value: Value) -> Result<String, String> {

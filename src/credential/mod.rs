@@ -10,6 +10,7 @@ mod der;
 pub mod distinguished_name;
 mod hex;
 pub mod ocsp;
+pub mod password;
 mod pem;
 pub mod psk;
 #[cfg(test)]

@@ -134,18 +134,21 @@ fn is_weak(bytes: &[u8]) -> bool {
 
 /// The key that seals the pre-shared keys of one database.
 ///
-/// What is done with it is done with keys derived from it, one for each purpose.
+/// What is done with it is done with keys derived from it, one for each purpose. While it is replaced by another there is
+/// a second one beside it, with which secrets are opened and none are sealed.
+#[derive(Clone)]
 pub struct SealingKey {
     key: Zeroizing<[u8; 32]>,
     sealing: Zeroizing<[u8; 32]>,
     digesting: Zeroizing<[u8; 32]>,
     id: String,
+    beside: Option<Box<SealingKey>>,
 }
 
 /// Why a text is not a sealing key. The messages hold none of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum KeyError {
-    #[error("expected one line of 64 hexadecimal digits, found {found} characters")]
+    #[error("expected one line of 64 hexadecimal digits, or two, found {found} characters")]
     Length { found: usize },
     #[error("expected 64 hexadecimal digits, found something else among them")]
     NotHex,
@@ -194,7 +197,22 @@ impl SealingKey {
 
     /// Reads what [`to_text`](Self::to_text) wrote.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
-        let line = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        match text.split_once('\n') {
+            Some((first, second)) => {
+                let read = |line| {
+                    Self::from_line(line).map_err(|error| match error {
+                        KeyError::Length { .. } => KeyError::Length { found: text.chars().count() },
+                        error => error,
+                    })
+                };
+                Ok(read(first)?.beside(&read(second)?))
+            }
+            None => Self::from_line(text),
+        }
+    }
+
+    fn from_line(line: &str) -> Result<Self, KeyError> {
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.len() != 64 {
             return Err(KeyError::Length { found: line.chars().count() });
@@ -209,15 +227,40 @@ impl SealingKey {
         let digesting = Zeroizing::new(blake3::derive_key(DIGESTING, &*key));
         let mut id = String::with_capacity(16);
         hex::push(&mut id, blake3::derive_key(NAMING, &*key).first_chunk::<8>().unwrap_or(&[0; 8]));
-        Self { key, sealing, digesting, id }
+        Self { key, sealing, digesting, id, beside: None }
     }
 
-    /// The key as one line of 64 hexadecimal digits, with its line end.
+    /// The key as one line of 64 hexadecimal digits, with its line end; the one beside it in another line.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(65));
-        hex::push(&mut text, &*self.key);
-        text.push('\n');
+        let mut text = Zeroizing::new(String::with_capacity(2 * 65));
+        for key in self.keys() {
+            hex::push(&mut text, &*key.key);
+            text.push('\n');
+        }
         text
+    }
+
+    /// This key, and the one beside it.
+    pub fn keys(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.beside.as_deref())
+    }
+
+    /// This key, with nothing beside it.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self { beside: None, ..self.clone() }
+    }
+
+    /// This key, with another one beside it.
+    #[must_use]
+    pub fn beside(self, other: &Self) -> Self {
+        Self { beside: Some(Box::new(other.alone())), ..self }
+    }
+
+    /// The one of its keys that has this name, alone.
+    #[must_use]
+    pub fn named(&self, id: &str) -> Option<Self> {
+        self.keys().find(|key| key.id == id).map(Self::alone)
     }
 
     /// A name for this key that tells nothing about it.
@@ -255,9 +298,9 @@ impl SealingKey {
         if id.len() != self.id.len() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(OpenError::Form);
         }
-        if id != self.id {
+        let Some(key) = self.keys().find(|key| key.id == id) else {
             return Err(OpenError::OtherKey { expected: self.id.clone(), found: id.to_owned() });
-        }
+        };
         if digits.len() > 2 * (NONCE_BYTES + Psk::MAX_BYTES + TAG_BYTES) {
             return Err(OpenError::Form);
         }
@@ -265,7 +308,7 @@ impl SealingKey {
         hex::decode_into(digits.as_bytes(), &mut bytes).ok_or(OpenError::Form)?;
         let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError::Form)?;
         let aad = bound_to(identity);
-        let psk = XChaCha20Poly1305::new((&*self.sealing).into())
+        let psk = XChaCha20Poly1305::new((&*key.sealing).into())
             .decrypt(XNonce::from_slice(nonce), Payload { msg: ciphertext, aad: &aad })
             .map_err(|_| OpenError::Altered)?;
         Ok(Psk::from_bytes(Zeroizing::new(psk))?)

@@ -11,6 +11,25 @@ fn psk() -> Psk {
 }
 
 #[test]
+fn a_key_beside_another_opens_and_does_not_seal() {
+    let (new, old) = (SealingKey::generate().unwrap(), key());
+    let both = new.clone().beside(&old);
+    let sealed = old.seal(IDENTITY, &psk()).unwrap();
+    assert!(matches!(new.open(IDENTITY, &sealed), Err(OpenError::OtherKey { .. })));
+    assert_eq!(both.open(IDENTITY, &sealed).unwrap(), psk());
+    assert_eq!(new.open(IDENTITY, &both.seal(IDENTITY, &psk()).unwrap()).unwrap(), psk());
+    assert_eq!(both.digest(&psk()), new.digest(&psk()));
+    let read = SealingKey::from_text(&both.to_text()).unwrap();
+    assert_eq!(read.keys().map(SealingKey::id).collect::<Vec<_>>(), [new.id(), old.id()]);
+    assert_eq!(read.named(old.id()).unwrap().keys().count(), 1);
+    assert!(read.named("0123456789abcdef").is_none());
+    assert_eq!(both.alone().beside(&both).keys().count(), 2, "never more than two");
+    for text in [format!("{}{}", &*both.to_text(), &*old.to_text()), format!("\n{}", &*old.to_text())] {
+        assert!(SealingKey::from_text(&text).is_err());
+    }
+}
+
+#[test]
 fn a_generated_key_has_the_length_asked_for_and_is_new_each_time() {
     for len in [Psk::MIN_BYTES, Psk::DEFAULT_BYTES, Psk::MAX_BYTES] {
         let one = Psk::generate(len).unwrap();

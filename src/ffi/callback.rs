@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, c_int, c_void};
 
-use super::client::{Client, text};
+use super::client::{Client, bytes, text};
 use super::entry::Instance;
 use super::guard::{refuse_on_panic, report_longest};
 use super::sys;
@@ -64,11 +64,10 @@ callback! {
 callback! {
     /// Who is this client, which the broker has no name for?
     basic_auth(instance, event: sys::mosquitto_evt_basic_auth) or NOT_AUTHENTICATED {
-        // SAFETY: the client is the broker's, for this callback.
-        let Some(client) = (unsafe { Client::new(event.client, &instance.functions) }) else {
-            return NOT_AUTHENTICATED;
-        };
-        let answer = instance.plugin.login(instance.desk.get(), &client);
+        // SAFETY: the client and the password are the broker's, for this callback.
+        let (client, password) = unsafe { (Client::new(event.client, &instance.functions), bytes(event.password)) };
+        let Some(client) = client else { return NOT_AUTHENTICATED };
+        let answer = instance.plugin.login(instance.desk.get(), &client, password);
         instance.write_log_without_ticks();
         match answer {
             Answer::Allow(None) => ALLOWED,

@@ -51,9 +51,12 @@ impl plugin::Client for Client<'_> {
         self.text(self.functions.client_user_name)
     }
 
-    fn has_address(&self) -> bool {
-        // SAFETY: the client is alive.
-        unsafe { !(self.functions.client_address)(self.raw.as_ptr()).is_null() }
+    fn address(&self) -> Option<&str> {
+        // SAFETY: the client is alive, and the broker keeps the address for as long as it is.
+        let address = unsafe { (self.functions.client_address)(self.raw.as_ptr()) };
+        // What is no text is the address of a client nonetheless.
+        // SAFETY: NULL, or the broker's string.
+        if address.is_null() { None } else { Some(unsafe { text(address) }.unwrap_or_default()) }
     }
 
     fn certificate(&self) -> Option<Vec<u8>> {
@@ -84,15 +87,22 @@ impl Drop for Certificate {
     }
 }
 
+/// The bytes at a pointer of the broker, up to the NUL; `None` where it is NULL.
+///
+/// # Safety
+///
+/// As for [`text`].
+pub(super) unsafe fn bytes<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the caller's promise.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_bytes())
+}
+
 /// The text at a pointer of the broker; `None` where it is NULL or not UTF-8.
 ///
 /// # Safety
 ///
 /// `pointer` is NULL, or ends in NUL and stays unchanged for `'a`.
 pub(super) unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
-    if pointer.is_null() {
-        return None;
-    }
     // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(pointer) }.to_str().ok()
+    str::from_utf8(unsafe { bytes(pointer) }?).ok()
 }

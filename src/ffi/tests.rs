@@ -5,6 +5,7 @@ mod gates;
 mod heartbeat;
 mod hostile;
 mod kicks;
+mod logins;
 mod starts;
 
 use std::ffi::{CString, c_int, c_void};
@@ -19,6 +20,7 @@ use super::fake_broker::{
     share_callbacks,
 };
 use super::sys;
+use crate::credential::password;
 use crate::credential::psk::{Psk, SealingKey};
 use crate::key_file;
 use crate::log;
@@ -101,6 +103,10 @@ impl Plugin {
     fn sql(&self, statement: &str) -> String {
         sql(&self.database(), statement)
     }
+
+    fn select(&self, statement: &str) -> String {
+        sql(&self.database(), statement)
+    }
 }
 
 impl Drop for Plugin {
@@ -128,7 +134,7 @@ fn tick_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// What the shell answers.
+/// What the sqlite3 shell answers to this.
 fn sql(database: &Path, statement: &str) -> String {
     let output = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(database).arg(statement).output();
     let output = output.expect("the sqlite3 shell is needed: apt-get install sqlite3");
@@ -176,9 +182,16 @@ fn psk_key(client: &mut FakeClient, identity: &[u8], room: usize) -> (c_int, Str
 }
 
 fn basic_auth(client: &mut FakeClient) -> c_int {
+    basic_auth_with(client, None)
+}
+
+/// As [`basic_auth`], with this password, as far as a C string has it.
+fn basic_auth_with(client: &mut FakeClient, password: Option<&[u8]>) -> c_int {
+    let password = password.map(|password| CString::new(password).unwrap());
     // SAFETY: as above.
     let mut event: sys::mosquitto_evt_basic_auth = unsafe { std::mem::zeroed() };
     event.client = client.raw();
+    event.password = password.as_ref().map_or(std::ptr::null_mut(), |password| password.as_ptr().cast_mut());
     event.username = client.user_name.as_ref().map_or(std::ptr::null_mut(), |name| name.as_ptr().cast_mut());
     fire(sys::MOSQ_EVT_BASIC_AUTH, &mut event)
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::cache::{Shelf, UnixMillis, unix_millis};
 use super::outage::{Backoff, Report};
 use super::step::Step;
 use super::{Notice, Shared, lock, unix_now};
+use crate::credential::psk::SealingKey;
 use crate::database::Database;
 use crate::log::causes;
 use crate::policy::certificate::CertificateId;
@@ -36,8 +38,8 @@ pub(super) enum Trouble {
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) database: Database,
-    /// Which key its secrets must be sealed with, if it says so.
-    pub(super) key_id: Option<String>,
+    /// The keys, one of which its secrets must be sealed with, if it says with which.
+    pub(super) keys: Option<Arc<ArcSwap<SealingKey>>>,
     /// How long a server may be silent.
     pub(super) patience: Duration,
 }
@@ -74,8 +76,8 @@ impl Door {
     }
 
     async fn check_key(&self, feed: &mut Feed) -> Result<(), Trouble> {
-        match (feed.key_id().await?, &self.key_id) {
-            (Some(sealed_with), Some(ours)) if sealed_with != *ours => Err(Trouble::OtherKey),
+        match (feed.key_id().await?, &self.keys) {
+            (Some(sealed_with), Some(ours)) if ours.load().named(&sealed_with).is_none() => Err(Trouble::OtherKey),
             _ => Ok(()),
         }
     }

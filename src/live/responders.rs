@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{LAST_WORDS, MOST_NOTICES, Notice, StartError, unix_now};
+use super::{LAST_WORDS, MOST_NOTICES, NICE, Notice, StartError, unix_now};
 use crate::credential::ocsp::{self, Answer, OcspError, Request, Status};
 use crate::log::causes;
 use crate::policy::certificate::{Certificate, CertificateId};
@@ -32,8 +32,6 @@ const MOST_AGE: Duration = Duration::from_hours(1);
 /// How soon a question without answer is asked again, at first and at last.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// How far the thread that asks stands behind all others: were it woken in the broker's place, a handshake would wait.
-const NICE: i32 = 19;
 /// However short an answer is good for, it is not asked again sooner.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::NEVER;
 use super::cache::{CacheError, CacheFile, Cached, UnixMillis, unix_millis};
 use super::follow::{Door, Trouble};
@@ -11,6 +13,7 @@ use super::lists::Lists;
 use super::outage::{self, Report};
 use super::responders::Asking;
 use super::step::Step;
+use crate::credential::psk::SealingKey;
 use crate::database::Database;
 use crate::policy::revocation::Demands;
 use crate::policy::snapshot::Snapshot;
@@ -37,8 +40,8 @@ pub struct Sources {
     pub lists: Lists,
     /// How responders are asked, if they are.
     pub asking: Option<Asking>,
-    /// Which key the secrets of the database must be sealed with, if it says so.
-    pub key_id: Option<String>,
+    /// The keys, one of which the secrets of the database must be sealed with, if it says with which.
+    pub keys: Option<Arc<ArcSwap<SealingKey>>>,
     /// Where the last policy known is kept, if anywhere.
     pub cache: Option<CacheFile>,
     /// What is done where the database cannot be reached at the start.
@@ -59,7 +62,7 @@ impl Sources {
             demands: Demands::default(),
             lists: Lists::default(),
             asking: None,
-            key_id: None,
+            keys: None,
             cache: None,
             without_database: WithoutDatabase { from_cache: false, refusing: false },
             staleness: Staleness { bound: None, serve: false },

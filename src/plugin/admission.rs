@@ -9,6 +9,7 @@ use super::refusal::Refused;
 use super::session::{Proved, Session};
 use super::{Client, Desk, Plugin};
 use crate::config::{Expired, Unknown};
+use crate::credential::password::is_upgrade;
 use crate::live::unix_now;
 use crate::policy::decision::Reason;
 use crate::policy::device::{CredentialKind, DeviceId, SharedDevice, UnixSeconds};
@@ -164,6 +165,13 @@ impl Plugin {
     }
 }
 
+/// The hash that has taken the place of the one by which this session came in, if it is of the same password.
+pub(super) fn upgraded_hash<'d>(device: &'d SharedDevice, session: &Session) -> Option<&'d str> {
+    let Proved::Password { user_name, hash } = &session.proved else { return None };
+    let stored = device.credential(CredentialKind::Password, user_name)?.secret.as_deref()?;
+    is_upgrade(hash, stored).then_some(stored)
+}
+
 /// The device that a session belongs to, if it may still be here.
 pub(super) fn still(
     snapshot: &Snapshot,
@@ -173,6 +181,11 @@ pub(super) fn still(
 ) -> Result<DeviceId, Reason> {
     let device = match snapshot.present(session.proved.proof(), now) {
         Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) }) if session.renewing => Ok(device),
+        Err(Refusal { reason: Reason::PasswordChanged, device: Some(device) })
+            if upgraded_hash(device, session).is_some() =>
+        {
+            Ok(device)
+        }
         result => result,
     };
     let device = device.and_then(|device| snapshot.bound(device, Some(client_id)).map(|()| device));

@@ -34,11 +34,23 @@ pub struct Session {
 }
 
 /// What a client has proved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Proved {
     Certificate(Arc<Certificate>),
     /// The key of this PSK identity.
     Psk(Box<str>),
+    /// The password of this user name, of which this was the stored hash.
+    Password {
+        user_name: Box<str>,
+        hash: Box<str>,
+    },
+}
+
+impl std::fmt::Debug for Proved {
+    /// Without the hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.proof().fmt(f)
+    }
 }
 
 impl Proved {
@@ -48,13 +60,14 @@ impl Proved {
         match self {
             Self::Certificate(certificate) => Proof::Certificate(certificate),
             Self::Psk(identity) => Proof::Identity(CredentialKind::Psk, identity),
+            Self::Password { user_name, hash } => Proof::Password { user_name, hash },
         }
     }
 
     fn certificate(&self) -> Option<&Certificate> {
         match self {
             Self::Certificate(certificate) => Some(certificate),
-            Self::Psk(_) => None,
+            Self::Psk(_) | Self::Password { .. } => None,
         }
     }
 }
@@ -86,6 +99,13 @@ impl Sessions {
     #[must_use]
     pub fn with_client_id(&self, client_id: &str) -> Option<&Session> {
         self.by_client_id.get(client_id)
+    }
+
+    /// The stored hash by which this session came in was replaced by another one of the same password.
+    pub fn replace_hash(&mut self, client_id: &str, new: &str) {
+        if let Some(Session { proved: Proved::Password { hash, .. }, .. }) = self.by_client_id.get_mut(client_id) {
+            *hash = new.into();
+        }
     }
 
     /// The client ids of a device's sessions.

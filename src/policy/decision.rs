@@ -78,6 +78,12 @@ pub enum Reason {
     NotYetValid,
     /// The credential has expired.
     Expired,
+    /// The password is not the one of this user name.
+    WrongPassword,
+    /// Since the client came with its password, it was changed.
+    PasswordChanged,
+    /// So many passwords were wrong, or are being tried, that this one was not looked at.
+    LoginBudget,
     /// The client id is not one that the device, or one of its roles, may use.
     ClientIdMismatch,
     /// The certificate cannot be read, or says nothing that identifies a device.
@@ -149,6 +155,9 @@ impl Reason {
             Self::CredentialRevoked => "credential-revoked",
             Self::NotYetValid => "not-yet-valid",
             Self::Expired => "expired",
+            Self::WrongPassword => "wrong-password",
+            Self::PasswordChanged => "password-changed",
+            Self::LoginBudget => "login-budget",
             Self::ClientIdMismatch => "client-id-mismatch",
             Self::UnusableCertificate => "unusable-certificate",
             Self::CertificateRevoked => "certificate-revoked",

@@ -21,6 +21,7 @@ pub fn keeps_subscriptions(reason: Reason) -> bool {
             | Reason::UnreadableDevice
             | Reason::StalePolicy
             | Reason::Expired
+            | Reason::PasswordChanged
             | Reason::CertificateNotYetValid
             | Reason::CertificateExpired
             | Reason::RevocationUnknown

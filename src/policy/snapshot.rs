@@ -18,14 +18,30 @@ use super::role::{Role, judge};
 pub(super) type Map<K, V> = GenericHashMap<K, V, foldhash::quality::RandomState, DefaultSharedPtr>;
 
 /// What is known of who a client is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Proof<'a> {
     /// The transport proved this identity.
     Identity(CredentialKind, &'a str),
+    /// The client knew the password of this user name, of which this was the stored hash.
+    Password { user_name: &'a str, hash: &'a str },
     /// TLS verified this certificate.
     Certificate(&'a Certificate),
     /// The broker knows the client by this name; which credential it showed is not known (any more).
     UserName(&'a str),
+}
+
+impl std::fmt::Debug for Proof<'_> {
+    /// Without the hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Identity(kind, identity) => f.debug_tuple("Identity").field(kind).field(identity).finish(),
+            Self::Password { user_name, .. } => {
+                f.debug_struct("Password").field("user_name", user_name).finish_non_exhaustive()
+            }
+            Self::Certificate(certificate) => f.debug_tuple("Certificate").field(certificate).finish(),
+            Self::UserName(name) => f.debug_tuple("UserName").field(name).finish(),
+        }
+    }
 }
 
 /// Why somebody is refused, and which device it is if it is one of ours.
@@ -138,6 +154,7 @@ impl Snapshot {
     pub fn present(&self, proof: Proof<'_>, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
         match proof {
             Proof::Identity(kind, identity) => self.present_by_identity(kind, identity, now).map(|(device, _)| device),
+            Proof::Password { user_name, hash } => self.present_by_password(user_name, hash, now),
             Proof::Certificate(certificate) => self.present_by_certificate(certificate, now),
             Proof::UserName(name) => self.present_by_user_name(name, now),
         }
@@ -193,6 +210,16 @@ impl Snapshot {
         let credential = device.credential(kind, identity).ok_or(refuse(Reason::UnknownIdentity))?;
         credential.good(now).map_err(refuse)?;
         Ok((device, credential))
+    }
+
+    /// Whoever came by a hash that is not the stored one any more came by a password that may have been changed.
+    fn present_by_password(&self, user_name: &str, hash: &str, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
+        let (device, credential) = self.present_by_identity(CredentialKind::Password, user_name, now)?;
+        if credential.secret.as_deref() == Some(hash) {
+            Ok(device)
+        } else {
+            Err(Refusal { reason: Reason::PasswordChanged, device: Some(device) })
+        }
     }
 
     /// What speaks against the certificate itself comes first, so that it is told to whoever else decides about those

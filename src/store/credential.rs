@@ -13,6 +13,7 @@ pub enum Kind {
     /// What a certificate says in this field.
     X509(Field),
     Psk,
+    Password,
 }
 
 impl Kind {
@@ -22,6 +23,7 @@ impl Kind {
         match self {
             Self::X509(field) => field.kind().as_str(),
             Self::Psk => CredentialKind::Psk.as_str(),
+            Self::Password => CredentialKind::Password.as_str(),
         }
     }
 }
@@ -46,11 +48,22 @@ impl fmt::Debug for SealedPsk {
     }
 }
 
+/// A password in its stored form, which is a hash of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HashedPassword(pub String);
+
+impl fmt::Debug for HashedPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashedPassword(..)")
+    }
+}
+
 /// What a new credential consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     X509(Field),
     Psk(SealedPsk),
+    Password(HashedPassword),
 }
 
 impl Proof {
@@ -59,6 +72,7 @@ impl Proof {
         match self {
             Self::X509(field) => Kind::X509(*field),
             Self::Psk(_) => Kind::Psk,
+            Self::Password(_) => Kind::Password,
         }
     }
 }
@@ -155,6 +169,47 @@ impl Store {
         Ok(find(&mut self.begin_read().await?, device, kind, identity).await?.1)
     }
 
+    /// Adds a pre-shared key beside one that ends at this time (RFC 3339).
+    pub async fn rotate_psk(
+        &mut self,
+        device: &str,
+        old: &str,
+        old_ends: &str,
+        new: &NewCredential,
+    ) -> Result<Credential, StoreError> {
+        let mut tx = self.begin().await?;
+        let (id, _) = find(&mut tx, device, Kind::Psk, Some(old)).await?;
+        tx.execute(sql("UPDATE credentials SET not_after = ? WHERE id = ?").bind(old_ends).bind(id)).await?;
+        let device_id = device::require(&mut tx, device).await?;
+        insert(&mut tx, device_id, new).await?;
+        let mut all = of_device(&mut tx, device_id).await?.into_iter();
+        let added = all.find(|it| it.kind == Kind::Psk.as_str() && it.identity == new.identity);
+        tx.commit().await?;
+        added.ok_or_else(|| StoreError::not_found(Noun::Credential, &new.identity))
+    }
+
+    /// Puts another password in the place of the one that a credential has.
+    pub async fn replace_password(
+        &mut self,
+        device: &str,
+        identity: &str,
+        new: &HashedPassword,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let (id, _) = find(&mut tx, device, Kind::Password, Some(identity)).await?;
+        tx.execute(sql("UPDATE credentials SET secret = ? WHERE id = ?").bind(&new.0).bind(id)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Puts a better hash of the same password in the place of this one, if it is still there. Says whether it was.
+    pub async fn upgrade_password(&mut self, user_name: &str, old: &str, new: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let query = sql("UPDATE credentials SET secret = ? WHERE kind = 'password' AND identity = ? AND secret = ?");
+        let replaced = tx.execute(query.bind(new).bind(user_name).bind(old)).await? > 0;
+        tx.commit().await?;
+        Ok(replaced)
+    }
+
     /// Removes a credential.
     pub async fn remove_credential(&mut self, device: &str, kind: Kind, identity: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
@@ -168,6 +223,7 @@ pub(super) async fn insert(connection: &mut impl Ask, device_id: i64, new: &NewC
     let (secret, digest) = match &new.proof {
         Proof::X509(_) => (None, None),
         Proof::Psk(psk) => (Some(psk.sealed.as_str()), Some(psk.digest.as_str())),
+        Proof::Password(HashedPassword(hash)) => (Some(hash.as_str()), None),
     };
     let query =
         sql("INSERT INTO credentials (device_id, kind, identity, secret, secret_digest, issuer, not_before, not_after)

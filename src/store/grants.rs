@@ -1,5 +1,4 @@
-//! What the plugin's user must be allowed on a server: to read what it follows, to write its own row where it is to
-//! have one, and nothing else.
+//! What the plugin's user must be allowed on a server: to read what it follows, and nothing else unless it is wanted.
 
 use super::connection::{Ask, Dialect, sql};
 use super::{Store, StoreError};
@@ -17,13 +16,23 @@ const READ: [&str; 9] = [
     "_sqlx_migrations",
 ];
 
+/// What a plugin's user may be allowed beyond reading.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beyond {
+    /// To register as a broker, and to say that it is alive.
+    pub heartbeat: bool,
+    /// To put better hashes of passwords in the place of others.
+    pub upgrade_passwords: bool,
+}
+
 /// What a broker does to the table of brokers.
 const REGISTER: &str = "SELECT, INSERT, UPDATE";
 
 impl Store {
-    /// The statements that let this user follow the database, and register as a broker where it has a `heartbeat`: a role
-    /// of PostgreSQL, a user or `user@host` of MariaDB or MySQL. None for a file, which knows no users.
-    pub async fn grants(&mut self, user: &str, heartbeat: bool) -> Result<Vec<String>, StoreError> {
+    /// The statements that let this user follow the database, and do what is wanted beyond that: a role of PostgreSQL, a
+    /// user or `user@host` of MariaDB or MySQL. None for a file, which knows no users.
+    pub async fn grants(&mut self, user: &str, beyond: Beyond) -> Result<Vec<String>, StoreError> {
+        let Beyond { heartbeat, upgrade_passwords } = beyond;
         match self.connection.dialect() {
             Dialect::Sqlite => Ok(Vec::new()),
             Dialect::Postgres => {
@@ -38,6 +47,9 @@ impl Store {
                     format!("GRANT SELECT ON {tables} TO {user};"),
                 ];
                 grants.extend(heartbeat.then(|| format!("GRANT {REGISTER} ON {schema}.brokers TO {user};")));
+                grants.extend(
+                    upgrade_passwords.then(|| format!("GRANT UPDATE (secret) ON {schema}.credentials TO {user};")),
+                );
                 Ok(grants)
             }
             Dialect::Mysql => {
@@ -46,12 +58,14 @@ impl Store {
                 let quoted = |text: &str, quote: char| {
                     format!("{quote}{}{quote}", text.replace(quote, &String::from_iter([quote, quote])))
                 };
-                let grant = |(rights, table)| {
+                let grant = |right: &str, table: &str| {
                     let (database, user, host) = (quoted(&database, '`'), quoted(name, '\''), quoted(host, '\''));
-                    format!("GRANT {rights} ON {database}.{table} TO {user}@{host};")
+                    format!("GRANT {right} ON {database}.{table} TO {user}@{host};")
                 };
-                let tables = READ.map(|table| ("SELECT", table));
-                Ok(tables.into_iter().chain(heartbeat.then_some((REGISTER, "brokers"))).map(grant).collect())
+                let mut grants: Vec<String> = READ.iter().map(|table| grant("SELECT", table)).collect();
+                grants.extend(heartbeat.then(|| grant(REGISTER, "brokers")));
+                grants.extend(upgrade_passwords.then(|| grant("UPDATE (secret)", "credentials")));
+                Ok(grants)
             }
         }
     }

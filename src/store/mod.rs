@@ -30,6 +30,7 @@ pub mod role;
 mod rows;
 pub mod rule;
 pub mod schema;
+mod sealing;
 mod server;
 pub mod sqlite;
 pub mod status;
@@ -37,6 +38,7 @@ mod unseen;
 
 use connection::{Connection, Inner, Purpose, Transaction};
 pub use error::{Noun, StoreError};
+pub use grants::Beyond;
 pub use schema::SchemaState;
 
 use crate::database::Database;
@@ -69,12 +71,24 @@ pub struct Store {
 impl Store {
     /// Opens a database that `warden init` has made and that has the schema of this version.
     pub async fn open(database: &Database, mode: OpenMode) -> Result<Self, StoreError> {
+        if let Database::Sqlite(path) = database {
+            file::check(path, mode)?;
+            file::check_content(path)?;
+        }
+        Self::connect(database, mode).await
+    }
+
+    /// As [`Self::open`] for changing it, in a process in which connections to the same file may be open.
+    pub async fn open_again(database: &Database) -> Result<Self, StoreError> {
+        if let Database::Sqlite(path) = database {
+            file::check(path, OpenMode::Write)?;
+        }
+        Self::connect(database, OpenMode::Write).await
+    }
+
+    async fn connect(database: &Database, mode: OpenMode) -> Result<Self, StoreError> {
         let connection = match database {
-            Database::Sqlite(path) => {
-                file::check(path, mode)?;
-                file::check_content(path)?;
-                sqlite::connect(path, mode).await?
-            }
+            Database::Sqlite(path) => sqlite::connect(path, mode).await?,
             Database::Postgres(address) => with_schema(postgres::connect(address).await, database).await?,
             Database::Mysql(address) => with_schema(mysql::connect(address).await, database).await?,
         };

@@ -12,6 +12,7 @@ on_every_listener! {
 fn an_identity_that_nobody_has_is_refused(setting: &Setting) {
     let stranger = match setting.listener {
         Listener::PreSharedKeys => Login::psk("stranger", &"42".repeat(32)),
+        Listener::Passwords => setting.fleet.ca.password("stranger", "the password of device-001"),
         _ => setting.fleet.ca.device("stranger"),
     };
     for connect in [Connect::v311("stranger"), Connect::v5("stranger").user(MINE, "")] {
@@ -32,12 +33,19 @@ fn another_device_s_client_id_is_refused_where_it_is_bound(setting: &Setting) {
 
 fn an_identity_counts_only_as_the_kind_that_it_is(setting: &Setting) {
     // A CN on the PSK listener, and the other way round.
-    let wrong = if setting.listener == Listener::PreSharedKeys {
-        setting.fleet.certificate_device("device-003", "sensor");
-        Login::psk("device-003", &"42".repeat(32))
-    } else {
-        setting.fleet.psk_device("device-003", "sensor");
-        setting.fleet.ca.device("device-003")
+    let wrong = match setting.listener {
+        Listener::PreSharedKeys => {
+            setting.fleet.certificate_device("device-003", "sensor");
+            Login::psk("device-003", &"42".repeat(32))
+        }
+        Listener::Passwords => {
+            setting.fleet.psk_device("device-003", "sensor");
+            setting.fleet.ca.password("device-003", "the password of device-003")
+        }
+        _ => {
+            setting.fleet.psk_device("device-003", "sensor");
+            setting.fleet.ca.device("device-003")
+        }
     };
     setting.refuses(setting.gate_of_identities(), &wrong, &Connect::v5("device-003"));
 }

@@ -9,6 +9,7 @@ pub(crate) enum Listener {
     NamedByTheBrokerAfterTheHandshake,
     NamedByWardenAfterTheHandshake,
     PreSharedKeys,
+    Passwords,
 }
 
 impl Listener {
@@ -19,6 +20,7 @@ impl Listener {
                 "certificates-named-by-warden.conf"
             }
             Self::PreSharedKeys => "psk.conf",
+            Self::Passwords => "passwords.conf",
         }
     }
 
@@ -53,6 +55,10 @@ pub(crate) const OTHER: &str = "device-002";
 impl Setting {
     pub(crate) fn new(mosquitto: &Mosquitto, listener: Listener) -> Self {
         let fleet = Fleet::with_sensors();
+        if listener == Listener::Passwords {
+            // Many brokers share this machine: that hashes take long for a moment is not what is tested.
+            fleet.option("password_cost = \"m=8,t=1,p=1\"");
+        }
         let (mine, other) = (device(&fleet, listener, MINE, "sensor"), device(&fleet, listener, OTHER, "sensor"));
         if !listener.is_judged_in_the_handshake() {
             fleet.option("handshake = \"off\"");
@@ -70,7 +76,7 @@ impl Setting {
     pub(crate) fn gate_of_identities(&self) -> Gate {
         match self.listener {
             Listener::NamedByTheBrokerAfterTheHandshake => Gate::Afterwards,
-            Listener::NamedByWardenAfterTheHandshake => Gate::Connect,
+            Listener::NamedByWardenAfterTheHandshake | Listener::Passwords => Gate::Connect,
             _ => Gate::Handshake,
         }
     }
@@ -78,7 +84,9 @@ impl Setting {
     /// Where one is turned away whose identity is good, but not for this client id.
     pub(crate) fn gate_of_client_ids(&self) -> Gate {
         match self.listener {
-            Listener::CertificatesNamedByWarden | Listener::NamedByWardenAfterTheHandshake => Gate::Connect,
+            Listener::CertificatesNamedByWarden | Listener::NamedByWardenAfterTheHandshake | Listener::Passwords => {
+                Gate::Connect
+            }
             _ => Gate::Afterwards,
         }
     }
@@ -118,6 +126,7 @@ impl Setting {
 fn device(fleet: &Fleet, listener: Listener, name: &str, role: &str) -> Login {
     match listener {
         Listener::PreSharedKeys => fleet.psk_device(name, role),
+        Listener::Passwords => fleet.password_device(name, role),
         _ => fleet.certificate_device(name, role),
     }
 }
@@ -148,6 +157,11 @@ macro_rules! on_every_listener {
         mod pre_shared_keys {
             $($(#[$attribute])* #[test] fn $claim() {
                 $crate::listeners::try_on_every_broker(super::$claim, $crate::listeners::Listener::PreSharedKeys);
+            })*
+        }
+        mod passwords {
+            $($(#[$attribute])* #[test] fn $claim() {
+                $crate::listeners::try_on_every_broker(super::$claim, $crate::listeners::Listener::Passwords);
             })*
         }
     };

@@ -46,12 +46,16 @@ mod handshake;
 mod hostile;
 /// What a certificate says of who its holder is, by every field; and certificates that nobody sane would make.
 mod identity;
+/// Pre-shared keys, and the key that seals them, are replaced while brokers run.
+mod keys;
 /// What the authorities' responders say, and what holds while they say nothing.
 mod ocsp;
 /// The database goes and comes back, or is away when a broker starts.
 mod outage;
 /// A panic in each callback.
 mod panics;
+/// User names and passwords: right and wrong ones, in every stored form, and those of somebody who guesses.
+mod passwords;
 /// SIGHUP costs nobody anything.
 mod reload;
 /// TLS sessions that are resumed, and those that must not be.

@@ -18,19 +18,12 @@ const REVOKED: u8 = 44;
 
 /// Has the broker let a device in, and saves the TLS session; no file is there if the broker gave nothing to save.
 fn saved(fleet: &Fleet, broker: &Broker, login: &Login, tls: TlsVersion, more: &[&str]) -> PathBuf {
-    let listen = listen(login);
+    let listen = login.listen();
     let file = fleet.path("session");
     let _ = fs::remove_file(&file);
     let mut client = SClient::start(broker, listen, login, tls, Tickets::Save(&file), more);
     assert!(client.is_let_in(listen, MINE), "{tls:?}: {}", String::from_utf8_lossy(&client.seen));
     file
-}
-
-fn listen(login: &Login) -> Listen {
-    match login {
-        Login::Certificate { .. } => Listen::Certificates,
-        Login::Psk { .. } => Listen::Psk,
-    }
 }
 
 fn a_revoked_device_gains_nothing_from_a_saved_tls_session(setting: &Setting) {
@@ -42,9 +35,9 @@ fn a_revoked_device_gains_nothing_from_a_saved_tls_session(setting: &Setting) {
 
         // A broker that saves no sessions has nothing that could be gained.
         if file.exists() {
-            let (listen, tickets) = (listen(&setting.mine), Tickets::Show(&file));
+            let (listen, tickets) = (setting.mine.listen(), Tickets::Show(&file));
             let mut again = SClient::start(&setting.broker, listen, &setting.mine, tls, tickets, &[]);
-            again.send(&Connect::v311(MINE).encode());
+            again.send(&Connect::v311(MINE).by(&setting.mine).encode());
             again.send(&subscribe(Version::V311, b"devices/device-001/cmd", 0, 1));
             let publish = [&string(b"devices/device-002/cmd")[..], b"forged"].concat();
             again.send(&frame(0x30, &publish));

@@ -79,7 +79,7 @@ fn a_suspended_device_keeps_its_subscriptions_and_a_revoked_one_loses_them(setti
 
         let mut client = Client::handshake(&setting.broker, &setting.mine, TlsVersion::Any).unwrap();
         client.version = connect.version;
-        client.send(&connect.encode()).unwrap();
+        client.send(&connect.clone().by(&setting.mine).encode()).unwrap();
         assert_eq!(client.read().unwrap(), Packet::Connack { session_present: true, code: 0 });
         client.publish_acknowledged("devices/device-001/cmd", "by the old subscription").unwrap();
         assert_eq!(client.subscribe("devices/device-001/cmd", 1).unwrap(), 1);

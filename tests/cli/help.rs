@@ -61,6 +61,7 @@ fn every_example_can_be_pasted() {
     std::fs::write(warden.path("policy-test.toml"), expected).unwrap();
     let ca = Authority::new(warden.directory.path(), "ca");
     ca.issue("device-001", 0x4a00, &["device-001.fleet.example"]);
+    std::fs::write(warden.path("passwordfile"), "d1:$7$101$r0qgUG2mtxQCC0Id$NMVV+ANnJDfM2vuyxiOyLdXPOrXASekH4fX1eRlg7KqWr9gaffnkrI1KPMxXgqwHdVx5e/rGRDBx3vZ7HirNVg==\n").unwrap();
     Lists::new(&warden, "ca", "/O=Example/CN=ca").make("fleet", 1, &["4A07"]);
     let order = [
         "device add",
@@ -80,6 +81,8 @@ fn every_example_can_be_pasted() {
         "doctor",
         "credential add",
         "credential list",
+        "credential rotate",
+        "key",
         "certificate",
         "crl",
         "device suspend",
@@ -153,10 +156,11 @@ fn the_first_help_reads_like_this() {
     Commands:
       init         Make the database and the key file, or bring the database up to date
       device       Add, list, show, change and remove devices; suspend, revoke and activate them
-      credential   Add, list, revoke and remove the ways in which devices prove who they are
+      credential   Add, list, rotate, revoke and remove the ways in which devices prove who they are
       certificate  Revoke single certificates and take it back, list the revoked ones, look into a
                    certificate
       crl          Import the revocation lists of authorities, and show which there are
+      key          Replace the key that pre-shared keys are sealed with
       role         Add, list, show and remove roles; grant them to devices and withdraw them
       rule         Add, list and remove the rules of roles
       broker       List the brokers that have registered, wait for them, forget those that are gone
@@ -220,6 +224,9 @@ fn the_help_of_a_verb_reads_like_this() {
                                     of the device]
           --psk [<IDENTITY>]        It gets a pre-shared key, for this identity [default: the name of
                                     the device]; the key is shown this once
+          --password [<USER_NAME>]  It has a password, for this user name [default: the name of the
+                                    device]; it is asked for on the terminal
+          --stdin                   Read the password from standard input instead
           --role <ROLE>             It has this role; may be repeated
           --client-id <PATTERN>     Which client ids it may use; `%u` is its name, `*` any characters
           --attribute <NAME=VALUE>  For `%{NAME}` in topics; may be repeated
@@ -238,5 +245,7 @@ fn the_help_of_a_verb_reads_like_this() {
       warden device add device-002 --psk --role sensor --client-id '%u'
       warden device add device-003 --cn d3.fleet.example --attribute site=oslo \
         --role sensor --role logger
+      openssl rand -base64 18 | tee device-004.password |
+        warden device add device-004 --password --stdin --role sensor
     "#);
 }

@@ -7,6 +7,7 @@
 //! - `crl`: revocation lists: imported if they can be believed, and what that changes
 //! - `connecting`: servers that prove who they are, and passwords that nobody else sees
 //! - `keys`: pre-shared keys: shown once, sealed, never shared
+//! - `passwords`: never on a command line, hashed, replaced, refused where they are weak
 //! - `refused`: exit codes, errors and hints
 //! - `doctor`: what is unsafe in a broker's configuration
 //! - `lint`: what is wrong with a policy
@@ -15,6 +16,7 @@
 //! - `diff`: which devices gain or lose which rights
 //! - `json`: the shapes that scripts read
 //! - `help`: every help ends in examples, and those examples are good
+//! - `rotation`: keys, and the key that they are sealed with, replaced while the old one still works
 
 #![allow(
     clippy::unwrap_used,
@@ -37,9 +39,11 @@ mod init;
 mod json;
 mod keys;
 mod lint;
+mod passwords;
 mod policy_files;
 mod provisioning;
 mod refused;
+mod rotation;
 #[path = "../servers/mod.rs"]
 mod servers;
 

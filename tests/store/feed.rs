@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use mosquitto_warden::database::Database;
 use mosquitto_warden::policy::device::DeviceStatus;
+use mosquitto_warden::store::credential::Kind as Credential;
 use mosquitto_warden::store::feed::{Feed, Update};
 use mosquitto_warden::store::registry::{Beat, Registrant, Registry};
-use mosquitto_warden::store::{OpenMode, Store};
+use mosquitto_warden::store::{Beyond, OpenMode, Store};
 
 use crate::databases::on_servers;
 use crate::reader::Reader;
@@ -300,6 +301,9 @@ impl<'a> Limited<'a> {
         for statement in grants {
             fresh.sql(statement).unwrap();
         }
+        fresh
+            .sql("INSERT INTO credentials (device_id, kind, identity, secret) VALUES (1, 'password', 'u', 'old')")
+            .unwrap();
         let (Database::Postgres(address) | Database::Mysql(address)) = &fresh.database else { panic!() };
         let mut address = address.with_password().clone();
         address.set_username(&user).unwrap();
@@ -324,7 +328,7 @@ fn the_grants_that_are_written_are_enough_to_follow_and_to_change_nothing() {
     on_servers(async |mut fresh| {
         devices(&fresh, 2);
         let user = format!("plugin_{}", fresh.database.to_string().rsplit('_').next().unwrap());
-        let grants = fresh.store.grants(&user, false).await.unwrap();
+        let grants = fresh.store.grants(&user, Beyond::default()).await.unwrap();
         let limited = Limited::new(&fresh, user, &grants);
         let mut feed = Feed::open(&limited.database).await.unwrap();
         assert!(matches!(feed.update().await.unwrap(), Update::Everything(all) if all.devices.len() == 2));
@@ -337,6 +341,27 @@ fn the_grants_that_are_written_are_enough_to_follow_and_to_change_nothing() {
         let mut registry = Registry::open(&limited.database).await.unwrap();
         let error = registry.register(&registrant("a"), Beat::default(), None).await.unwrap_err();
         assert!(error.is_forbidden(), "{error}");
+        let error = store.upgrade_password("u", "old", "new").await.unwrap_err();
+        assert!(error.is_forbidden(), "{error}");
+    });
+}
+
+#[test]
+fn the_grants_for_better_hashes_let_them_be_written_and_nothing_else() {
+    on_servers(async |mut fresh| {
+        devices(&fresh, 2);
+        let user = format!("hashes_{}", fresh.database.to_string().rsplit('_').next().unwrap());
+        let beyond = Beyond { upgrade_passwords: true, ..Beyond::default() };
+        let grants = fresh.store.grants(&user, beyond).await.unwrap();
+        let limited = Limited::new(&fresh, user, &grants);
+        let mut feed = Feed::open(&limited.database).await.unwrap();
+        feed.update().await.unwrap();
+        let mut store = Store::open(&limited.database, OpenMode::Write).await.unwrap();
+        assert!(store.upgrade_password("u", "old", "new").await.unwrap());
+        assert!(matches!(feed.update().await.unwrap(), Update::Changes(changes) if changes.devices.len() == 1));
+        let error = store.revoke_credential("d1", Credential::Password, None).await.unwrap_err();
+        assert!(error.is_forbidden(), "{error}");
+        drop((feed, store));
     });
 }
 
@@ -345,7 +370,7 @@ fn the_grants_for_a_heartbeat_let_a_broker_write_its_row_and_no_other_table() {
     on_servers(async |mut fresh| {
         devices(&fresh, 2);
         let user = format!("heart_{}", fresh.database.to_string().rsplit('_').next().unwrap());
-        let grants = fresh.store.grants(&user, true).await.unwrap();
+        let grants = fresh.store.grants(&user, Beyond { heartbeat: true, ..Beyond::default() }).await.unwrap();
         let who = registrant("a");
         {
             let limited = Limited::new(&fresh, user, &grants);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mosquitto_warden::credential::certificate::Field;
-use mosquitto_warden::store::credential::{Kind, NewCredential, Proof, SealedPsk};
+use mosquitto_warden::store::credential::{HashedPassword, Kind, NewCredential, Proof, SealedPsk};
 use mosquitto_warden::store::device::{DeviceChange, DeviceFilter, NewDevice, Status};
 use mosquitto_warden::store::rule::NewRule;
 use mosquitto_warden::store::{Noun, StoreError};
@@ -330,5 +330,27 @@ fn the_status_counts_what_is_there() {
         assert_eq!(after.revision, 2);
         assert_eq!(after.key_id.as_deref(), Some("k"));
         assert_eq!((after.counts.active_devices, after.counts.credentials), (1, 1));
+    });
+}
+
+#[test]
+fn a_password_is_replaced_as_a_whole_and_upgraded_only_where_it_is_still_there() {
+    on_every_database(async |mut fresh| {
+        let store = &mut fresh.store;
+        store.add_device(&device("d1"), false).await.unwrap();
+        let password = |hash: &str| HashedPassword(hash.to_owned());
+        let new = NewCredential::new("u".to_owned(), Proof::Password(password("first")));
+        let added = store.add_credential("d1", &new).await.unwrap();
+        assert_eq!((added.kind.as_str(), added.identity.as_str()), ("password", "u"));
+        assert!(!format!("{new:?}").contains("first"));
+        let error = store.replace_password("d1", "v", &password("second")).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+        store.replace_password("d1", "u", &password("second")).await.unwrap();
+        assert!(!store.upgrade_password("u", "first", "third").await.unwrap(), "it was changed meanwhile");
+        assert!(!store.upgrade_password("v", "second", "third").await.unwrap(), "another user name");
+        assert!(store.upgrade_password("u", "second", "third").await.unwrap());
+        let error = store.add_device(&device("u"), false).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict(_)), "a user name means one device: {error}");
+        assert_eq!(fresh.sql("SELECT secret FROM credentials").unwrap(), "third");
     });
 }

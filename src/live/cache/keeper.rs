@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{CacheError, CacheFile, UnixMillis, directory, file};
 use crate::credential::cache::CacheId;
+use crate::live::NICE;
 use crate::live::lock;
 use crate::log::causes;
 use crate::policy::snapshot::Snapshot;
@@ -22,8 +23,6 @@ const BETWEEN_CONFIRMATIONS: Duration = Duration::from_secs(5);
 const LAST_WRITING: Duration = Duration::from_secs(5);
 /// After this time a file beside the cache was left behind by somebody who is no more.
 const LEFT_BEHIND: Duration = Duration::from_hours(1);
-/// How far the thread stands behind all others.
-const NICE: i32 = 19;
 
 /// Where the latest policy lies for whoever keeps the cache.
 #[derive(Debug, Default)]

@@ -26,6 +26,8 @@ pub(crate) enum Listen {
     Psk,
     /// Port 8885, which [`with_websockets`] adds.
     WebSockets,
+    /// Port 8886 of the examples.
+    Passwords,
 }
 
 /// This configuration with one more listener: as that for certificates, for MQTT over WebSockets.
@@ -42,7 +44,7 @@ pub(crate) fn with_websockets(configuration: &str) -> String {
 pub(crate) struct Broker {
     child: Child,
     log: Arc<Log>,
-    ports: [u16; 3],
+    ports: [u16; 4],
 }
 
 /// A broker that did not start.
@@ -66,11 +68,12 @@ impl Broker {
     }
 
     fn start_once(mosquitto: &Mosquitto, directory: &Path, configuration: &str) -> Result<Self, NotStarted> {
-        let ports = [free_port(), free_port(), free_port()];
+        let ports = [free_port(), free_port(), free_port(), free_port()];
         let configuration = configuration
             .replace("listener 8883", &format!("listener {} 127.0.0.1", ports[0]))
             .replace("listener 8884", &format!("listener {} 127.0.0.1", ports[1]))
-            .replace("listener 8885", &format!("listener {} 127.0.0.1", ports[2]));
+            .replace("listener 8885", &format!("listener {} 127.0.0.1", ports[2]))
+            .replace("listener 8886", &format!("listener {} 127.0.0.1", ports[3]));
         // Else each of many thousand connections waits 40 ms for an acknowledgement that TCP delays.
         let configuration = format!("set_tcp_nodelay true\n{configuration}");
         let file: PathBuf = directory.join(format!("mosquitto-{}.conf", ports[0]));
@@ -104,6 +107,7 @@ impl Broker {
             Listen::Certificates => self.ports[0],
             Listen::Psk => self.ports[1],
             Listen::WebSockets => self.ports[2],
+            Listen::Passwords => self.ports[3],
         }
     }
 

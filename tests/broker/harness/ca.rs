@@ -3,16 +3,38 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::Listen;
 use super::leaf::{Leaf, subject};
 
 /// What a client proves its identity with.
 #[derive(Debug, Clone)]
 pub(crate) enum Login {
-    Certificate { certificate: PathBuf, key: PathBuf },
-    Psk { identity: Vec<u8>, key: String },
+    Certificate {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+    Psk {
+        identity: Vec<u8>,
+        key: String,
+    },
+    /// In CONNECT, whatever else that says; the broker is known by the CA in this file.
+    Password {
+        user_name: Vec<u8>,
+        password: Option<Vec<u8>>,
+        ca: PathBuf,
+    },
 }
 
 impl Login {
+    /// Where it is shown.
+    pub(crate) fn listen(&self) -> Listen {
+        match self {
+            Self::Certificate { .. } => Listen::Certificates,
+            Self::Psk { .. } => Listen::Psk,
+            Self::Password { .. } => Listen::Passwords,
+        }
+    }
+
     /// A pre-shared key, in hexadecimal digits.
     pub(crate) fn psk(identity: impl Into<Vec<u8>>, key: &str) -> Self {
         Self::Psk { identity: identity.into(), key: key.to_owned() }
@@ -53,6 +75,12 @@ impl Ca {
     /// A certificate whose common name is any bytes at all, which the openssl command would not make.
     pub(crate) fn device_with_raw_name(&self, common_name: &[u8]) -> Login {
         self.issue(&self.root(), &Leaf { subject: name_der(common_name), ..Leaf::default() })
+    }
+
+    /// A user name and a password, for a broker of this CA.
+    pub(crate) fn password(&self, user_name: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) -> Login {
+        let ca = self.certificate_file("ca");
+        Login::Password { user_name: user_name.into(), password: Some(password.into()), ca }
     }
 
     pub(crate) fn certificate_file(&self, name: &str) -> PathBuf {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use openssl::ssl::{HandshakeError, Ssl, SslContext, SslFiletype, SslMethod, SslStream, SslVerifyMode, SslVersion};
 
 use super::mqtt::{self, Connect, Packet, Version};
-use super::{Broker, Listen, Login, PATIENCE};
+use super::{Broker, Login, PATIENCE};
 
 /// Which version of TLS a client insists on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +48,7 @@ pub(crate) struct Client {
 impl Client {
     /// The TLS handshake and nothing else: with a certificate on the listener for certificates, with a key on the other.
     pub(crate) fn handshake(broker: &Broker, login: &Login, tls: TlsVersion) -> Result<Self, End> {
-        let port = broker.port(match login {
-            Login::Certificate { .. } => Listen::Certificates,
-            Login::Psk { .. } => Listen::Psk,
-        });
+        let port = broker.port(login.listen());
         loop {
             let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|_| End::Closed)?;
             socket.set_nodelay(true).unwrap();
@@ -75,7 +72,7 @@ impl Client {
     /// Handshake, CONNECT, and the return code of the CONNACK.
     pub(crate) fn try_connect(broker: &Broker, login: &Login, connect: &Connect) -> Result<(Self, u8), End> {
         let mut client = Self::handshake(broker, login, TlsVersion::Any)?;
-        let code = client.connect_on(connect)?;
+        let code = client.connect_on(&connect.clone().by(login))?;
         Ok((client, code))
     }
 
@@ -267,6 +264,10 @@ fn context(login: &Login, tls: TlsVersion) -> SslContext {
             context.set_verify(SslVerifyMode::PEER);
             context.set_certificate_chain_file(certificate).unwrap();
             context.set_private_key_file(key, SslFiletype::PEM).unwrap();
+        }
+        Login::Password { ca, .. } => {
+            context.set_ca_file(ca).unwrap();
+            context.set_verify(SslVerifyMode::PEER);
         }
         Login::Psk { identity, key } => {
             context.set_cipher_list("PSK").unwrap();

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use super::{Broker, Listen, Login, PATIENCE};
+use super::{Broker, Login, PATIENCE};
 
 /// How a program ended, and what it complained about.
 #[derive(Debug)]
@@ -51,16 +51,24 @@ impl Broker {
         // Its debug lines come when they are written, not when a buffer is full.
         let mut command = Command::new("stdbuf");
         command.args(["-oL", name, "-h", "127.0.0.1", "-p"]);
+        let port = self.port(login.listen()).to_string();
         match login {
             Login::Certificate { certificate, key } => {
-                command.arg(self.port(Listen::Certificates).to_string());
+                command.arg(port);
                 command.arg("--cafile").arg(key.with_file_name("ca.crt"));
                 command.arg("--cert").arg(certificate).arg("--key").arg(key);
             }
             Login::Psk { identity, key } => {
                 let identity = str::from_utf8(identity).expect("a program takes UTF-8 only");
-                command.arg(self.port(Listen::Psk).to_string());
+                command.arg(port);
                 command.args(["--psk-identity", identity, "--psk", key]);
+            }
+            Login::Password { user_name, password, ca } => {
+                command.arg(port).arg("--cafile").arg(ca);
+                command.args(["-u", str::from_utf8(user_name).expect("a program takes UTF-8 only")]);
+                if let Some(password) = password {
+                    command.args(["-P", str::from_utf8(password).expect("a program takes UTF-8 only")]);
+                }
             }
         }
         command.stdin(Stdio::null());

@@ -1,6 +1,7 @@
 //! A fleet: a CA, a database made by the `warden` command, and a directory in which brokers run on both.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -113,6 +114,22 @@ impl Fleet {
         Login::psk(name, printed["psk"]["key"].as_str().expect("the new key is printed"))
     }
 
+    /// A new device that has a password.
+    pub(crate) fn password_device(&self, name: &str, role: &str) -> Login {
+        let password = format!("the password of {name}");
+        self.warden_with(&["device", "add", name, "--password", "--stdin", "--role", role], &password);
+        self.ca.password(name, password)
+    }
+
+    /// Runs `warden` with this standard input, which must succeed.
+    pub(crate) fn warden_with(&self, arguments: &[&str], stdin: &str) {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "warden {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Runs `warden`, which must succeed, and returns what it printed.
     pub(crate) fn warden(&self, arguments: &[&str]) -> String {
         let output = self.try_warden(arguments);
@@ -123,12 +140,14 @@ impl Fleet {
 
     /// Runs `warden`, and whatever comes of it.
     pub(crate) fn try_warden(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_warden"))
-            .args(arguments)
-            .env("WARDEN_DATABASE", self.place())
-            .env("WARDEN_KEY_FILE", self.key_file())
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warden"));
+        command.args(arguments).env("WARDEN_DATABASE", self.place()).env("WARDEN_KEY_FILE", self.key_file());
+        command.env("WARDEN_CONFIG", self.path("etc/warden.toml"));
+        command
     }
 
     /// Runs SQL in the database's shell, as an operator would type it, and returns what it printed.

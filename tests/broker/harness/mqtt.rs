@@ -1,5 +1,7 @@
 //! MQTT 3.1.1 and 5 on the wire: as much of it as the tests send and read.
 
+use super::Login;
+
 /// The version of the protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -54,6 +56,15 @@ impl Connect {
     pub(crate) fn user(mut self, name: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) -> Self {
         self.user_name = Some(name.into());
         self.password = Some(password.into());
+        self
+    }
+
+    /// With the user name and the password of this login, if that is what it has.
+    pub(crate) fn by(mut self, login: &Login) -> Self {
+        if let Login::Password { user_name, password, .. } = login {
+            self.user_name = Some(user_name.clone());
+            self.password.clone_from(password);
+        }
         self
     }
 

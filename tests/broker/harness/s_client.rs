@@ -27,6 +27,7 @@ pub(crate) struct SClient {
     /// What it printed, and what the broker sent.
     pub(crate) seen: Vec<u8>,
     errors: Option<thread::JoinHandle<String>>,
+    login: Login,
 }
 
 impl SClient {
@@ -52,6 +53,9 @@ impl SClient {
                 command.arg("-CAfile").arg(key.with_file_name("ca.crt"));
                 command.arg("-cert").arg(certificate).arg("-key").arg(key);
             }
+            Login::Password { ca, .. } => {
+                command.arg("-CAfile").arg(ca);
+            }
             Login::Psk { identity, key } => {
                 command.args(["-psk_identity", str::from_utf8(identity).unwrap(), "-psk", key, "-cipher", "PSK"]);
             }
@@ -67,7 +71,7 @@ impl SClient {
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         thread::spawn(move || pass_on(stdout, &sender));
         let errors = Some(thread::spawn(move || read_all(stderr)));
-        Self { child, output, seen: Vec::new(), errors }
+        Self { child, output, seen: Vec::new(), errors, login: login.clone() }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -92,7 +96,7 @@ impl SClient {
 
     /// CONNECT, and whether the answer is that it is accepted. On a listener for WebSockets, all that it takes there.
     pub(crate) fn is_let_in(&mut self, listen: Listen, client_id: &str) -> bool {
-        let connect = Connect::v311(client_id).encode();
+        let connect = Connect::v311(client_id).by(&self.login).encode();
         let accepted = [0x20, 2, 0, 0];
         if listen != Listen::WebSockets {
             self.send(&connect);

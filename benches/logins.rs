@@ -1,0 +1,164 @@
+//! What passwords cost a broker: how long a client that pings waits while somebody guesses, and ten thousand logins of
+//! devices that are known. `WARDEN_TEST_BROKERS` and the names of parts (`attack`, `known`) narrow the choice.
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "it stands on the harness of the tests, and uses a part of it"
+)]
+
+#[path = "../tests/broker/harness/mod.rs"]
+mod harness;
+#[path = "../tests/servers/mod.rs"]
+mod servers;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::brokers::installed;
+use harness::{Broker, Client, Connect, Fleet, Login};
+
+/// Wrong passwords of an attack.
+const GUESSES: usize = 1_000;
+/// Devices that are known, and their logins.
+const DEVICES: usize = 100;
+const LOGINS: usize = 10_000;
+/// So many logins of one broker, then as many of the other.
+const ROUND: usize = 500;
+
+fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for (name, part) in [("attack", attack as fn()), ("known", known)] {
+        if chosen.is_empty() || chosen.iter().any(|one| one == name) {
+            part();
+            println!();
+        }
+    }
+}
+
+fn attack() {
+    println!("{GUESSES} wrong passwords from one address, while a client pings without pause; times in milliseconds");
+    println!("| mosquitto | guesses | refused unheard | attack lasts | longest ping, calm | during the attack |");
+    println!("|---|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        // As it comes; and as if each guess came from elsewhere under another name, so that only the time is bounded.
+        for (what, options) in [
+            ("one user name", vec![]),
+            ("a user name each", vec![]),
+            ("as if from everywhere", vec![("login_attempts", "1000")]),
+        ] {
+            let fleet = Fleet::with_sensors();
+            fleet.option("refusals_per_second = 10000");
+            let login = fleet.password_device("device-001", "sensor");
+            let configuration = fleet.configuration_with("passwords.conf", &options);
+            let broker = fleet.start_with(mosquitto, &configuration);
+            let mut client = Client::connect(&broker, &login, &Connect::v311("device-001"));
+            let calm = (0..2000).map(|_| ping(&mut client)).max().unwrap();
+            let (ended, start) = (AtomicBool::new(false), Instant::now());
+            let longest = thread::scope(|scope| {
+                let pings = scope.spawn(|| {
+                    let mut longest = Duration::ZERO;
+                    while !ended.load(Ordering::Relaxed) {
+                        longest = longest.max(ping(&mut client));
+                    }
+                    longest
+                });
+                for number in 0..GUESSES {
+                    let user_name =
+                        if what == "one user name" { "device-001".to_owned() } else { format!("u{number}") };
+                    let guess = fleet.ca.password(user_name, "guess");
+                    let (_, code) = Client::try_connect(&broker, &guess, &Connect::v311("device-001-x")).unwrap();
+                    assert_eq!(code, 5);
+                }
+                ended.store(true, Ordering::Relaxed);
+                pings.join().unwrap()
+            });
+            let lasted = start.elapsed();
+            let (_, log) = broker.stop();
+            let unheard = log.lines().filter(|line| line.contains("reason=login-budget")).count();
+            let version = &mosquitto.name;
+            let [lasted, calm, longest] =
+                [lasted, calm, longest].map(|time| format!("{:.1}", time.as_secs_f64() * 1e3));
+            println!("| {version} | {what} | {unheard} | {lasted} | {calm} | {longest} |");
+        }
+    }
+}
+
+fn ping(client: &mut Client) -> Duration {
+    let start = Instant::now();
+    client.ping().unwrap();
+    start.elapsed()
+}
+
+fn known() {
+    println!(
+        "{LOGINS} logins (TLS 1.3, P-256; CONNECT) of {DEVICES} devices that are known: CPU time of the broker for one,"
+    );
+    println!("in microseconds, and how many a second, without the plugin (`allow_anonymous true`) and with it");
+    println!("| mosquitto | without: CPU | a second | with: CPU | a second | ratio of CPU | of logins a second |");
+    println!("|---|---|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        let fleet = Fleet::with_sensors();
+        fleet.option("login_budget = \"900ms\"");
+        let devices: Vec<(String, Login)> = (0..DEVICES)
+            .map(|number| format!("device-{number:03}"))
+            .map(|name| (name.clone(), fleet.password_device(&name, "sensor")))
+            .collect();
+        let configuration = fleet.configuration("passwords.conf");
+        let without: String =
+            configuration.lines().filter(|line| !line.starts_with("plugin")).fold(String::new(), |text, line| {
+                text + &line.replace("allow_anonymous false", "allow_anonymous true") + "\n"
+            });
+        let brokers = [without, configuration].map(|configuration| fleet.start_with(mosquitto, &configuration));
+        let mut totals = [(Duration::ZERO, Duration::ZERO); 2];
+        for (name, login) in &devices {
+            harness::eventually("everybody has logged in once", || {
+                let (_, code) = Client::try_connect(&brokers[1], login, &Connect::v311(name.as_str())).ok()?;
+                (code == 0).then_some(())
+            });
+        }
+        for round in 0..LOGINS / ROUND {
+            // Who is first changes from round to round.
+            for which in [round % 2, 1 - round % 2] {
+                let (start, before) = (Instant::now(), cpu(&brokers[which]));
+                for (name, login) in devices.iter().cycle().take(ROUND) {
+                    Client::connect(&brokers[which], login, &Connect::v311(name.as_str()));
+                }
+                totals[which].0 += start.elapsed();
+                totals[which].1 += cpu(&brokers[which]).saturating_sub(before);
+            }
+        }
+        let [without, with] = totals.map(|(time, cpu)| {
+            let logins = f64::from(u32::try_from(LOGINS).unwrap());
+            (cpu.as_secs_f64() * 1e6 / logins, logins / time.as_secs_f64())
+        });
+        println!(
+            "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.3} | {:.3} |",
+            mosquitto.name,
+            without.0,
+            without.1,
+            with.0,
+            with.1,
+            with.0 / without.0,
+            with.1 / without.1
+        );
+    }
+}
+
+/// The CPU time that all threads of the broker have taken until now.
+fn cpu(broker: &Broker) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
+    let nanoseconds = |thread: fs::DirEntry| -> u64 {
+        let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap();
+        schedstat.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    Duration::from_nanos(threads.map(|thread| nanoseconds(thread.unwrap())).sum())
+}

@@ -1,0 +1,194 @@
+//! Who has proved its password already: a login like one that was right is right, as long as the stored hash is the same.
+//!
+//! What is kept is a keyed digest of user name, stored hash and password, under a key that this process has made up and
+//! nobody else knows. The same password under another hash has another digest, so nothing outlives a change.
+
+use lru::LruCache;
+use zeroize::Zeroizing;
+
+use super::budget::Tried;
+use crate::policy::device::{CredentialKind, Device, DeviceId};
+
+/// How many devices are remembered; the one that has not come for longest is forgotten first.
+const MOST_DEVICES: usize = 100_000;
+/// How many user names of one device.
+const MOST_OF_ONE: usize = 4;
+
+/// What was proved.
+pub(super) struct Proofs {
+    key: Zeroizing<[u8; 32]>,
+    known: LruCache<DeviceId, Vec<Known>, foldhash::quality::RandomState>,
+}
+
+struct Known {
+    /// Of the user name and the stored hash.
+    credential: [u8; 32],
+    proof: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Known(..)")
+    }
+}
+
+impl std::fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proofs").field("known", &self.known.len()).finish_non_exhaustive()
+    }
+}
+
+impl Proofs {
+    /// With a new key.
+    pub(super) fn new() -> Result<Self, getrandom::Error> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key)?;
+        let known = LruCache::unbounded_with_hasher(foldhash::quality::RandomState::default());
+        Ok(Self { key, known })
+    }
+
+    /// Whether this password was right for this stored hash.
+    pub(super) fn knows(&mut self, device: DeviceId, user_name: &str, hash: &str, password: &[u8]) -> bool {
+        let (credential, proof) = (self.credential(user_name, hash), self.proof(user_name, hash, password));
+        let known = self.known.get(&device).and_then(|all| all.iter().find(|known| known.credential == credential));
+        // In constant time: BLAKE3 compares its hashes so.
+        known.is_some_and(|known| blake3::Hash::from_bytes(*known.proof) == blake3::Hash::from_bytes(*proof))
+    }
+
+    /// This password is right for this stored hash.
+    pub(super) fn remember(&mut self, device: DeviceId, user_name: &str, hash: &str, password: &[u8]) {
+        let known =
+            Known { credential: self.credential(user_name, hash), proof: self.proof(user_name, hash, password) };
+        let all = self.known.get_or_insert_mut(device, Vec::new);
+        all.retain(|other| other.credential != known.credential);
+        if all.len() >= MOST_OF_ONE {
+            all.remove(0);
+        }
+        all.push(known);
+        if self.known.len() > MOST_DEVICES {
+            self.known.pop_lru();
+        }
+    }
+
+    /// Forgets what is not a credential of this device any more; `None`: there is no such device.
+    pub(super) fn changed(&mut self, id: DeviceId, device: Option<&Device>) {
+        if !self.known.contains(&id) {
+            return;
+        }
+        let credentials = device.into_iter().flat_map(|device| &device.credentials);
+        let kept: Vec<[u8; 32]> = credentials
+            .filter(|credential| credential.kind == CredentialKind::Password && !credential.revoked)
+            .filter_map(|one| one.secret.as_deref().map(|hash| self.credential(&one.identity, hash)))
+            .collect();
+        if let Some(all) = self.known.peek_mut(&id) {
+            all.retain(|known| kept.contains(&known.credential));
+            if all.is_empty() {
+                self.known.pop(&id);
+            }
+        }
+    }
+
+    /// What a user name is counted under.
+    pub(super) fn tried(&self, user_name: &str) -> Tried {
+        *self.digest(b"tried", &[user_name.as_bytes()]).first_chunk().unwrap_or(&[0; 16])
+    }
+
+    fn credential(&self, user_name: &str, hash: &str) -> [u8; 32] {
+        *self.digest(b"credential", &[user_name.as_bytes(), hash.as_bytes()])
+    }
+
+    fn proof(&self, user_name: &str, hash: &str, password: &[u8]) -> Zeroizing<[u8; 32]> {
+        self.digest(b"proof", &[user_name.as_bytes(), hash.as_bytes(), password])
+    }
+
+    fn digest(&self, purpose: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        for part in std::iter::once(&purpose).chain(parts) {
+            // With its length in front, so that nothing can pass from one part to the next.
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let digest = Zeroizing::new(*hasher.finalize().as_bytes());
+        zeroize::Zeroize::zeroize(&mut hasher);
+        digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::device::{Credential, DeviceStatus};
+    use crate::policy::role::ClientIdBinding;
+
+    fn device(id: DeviceId, passwords: &[(&str, &str)]) -> Device {
+        let credential = |(identity, hash): &(&str, &str)| Credential {
+            kind: CredentialKind::Password,
+            identity: (*identity).into(),
+            secret: Some((*hash).into()),
+            issuer: None,
+            revoked: false,
+            not_before: None,
+            not_after: None,
+        };
+        Device {
+            id,
+            name: "d".into(),
+            status: DeviceStatus::Active,
+            client_id: ClientIdBinding::Any,
+            attributes: crate::policy::rule::Attributes::default(),
+            credentials: passwords.iter().map(credential).collect(),
+            roles: Box::default(),
+            unreadable: None,
+        }
+    }
+
+    #[test]
+    fn only_the_same_password_of_the_same_user_under_the_same_hash_is_known() {
+        let mut proofs = Proofs::new().unwrap();
+        proofs.remember(1, "u", "hash", b"secret");
+        assert!(proofs.knows(1, "u", "hash", b"secret"));
+        assert!(!proofs.knows(1, "u", "hash", b"Secret"));
+        assert!(!proofs.knows(1, "u", "hash2", b"secret"));
+        assert!(!proofs.knows(1, "v", "hash", b"secret"));
+        assert!(!proofs.knows(2, "u", "hash", b"secret"));
+        assert!(!proofs.knows(1, "uh", "ash", b"secret"), "nothing passes from one part to the next");
+        assert!(!Proofs::new().unwrap().knows(1, "u", "hash", b"secret"), "another process");
+    }
+
+    #[test]
+    fn what_was_changed_or_removed_is_wiped_and_the_rest_stays() {
+        let mut proofs = Proofs::new().unwrap();
+        proofs.remember(1, "u", "hash-u", b"secret");
+        proofs.remember(1, "v", "hash-v", b"secret");
+        proofs.changed(1, Some(&device(1, &[("u", "hash-u"), ("v", "new")])));
+        assert!(proofs.knows(1, "u", "hash-u", b"secret"));
+        assert!(!proofs.knows(1, "v", "hash-v", b"secret"));
+        let mut revoked = device(1, &[("u", "hash-u")]);
+        revoked.credentials[0].revoked = true;
+        proofs.changed(1, Some(&revoked));
+        assert!(!proofs.knows(1, "u", "hash-u", b"secret"));
+        proofs.remember(1, "u", "hash-u", b"secret");
+        proofs.changed(1, None);
+        assert!(proofs.known.is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut proofs = Proofs::new().unwrap();
+        for n in 0..100_010 {
+            proofs.remember(n, "u", "hash", b"secret");
+        }
+        assert_eq!(proofs.known.len(), 100_000);
+        for n in 0..10 {
+            proofs.remember(1, &n.to_string(), "hash", b"secret");
+        }
+        assert_eq!(proofs.known.get(&1).unwrap().len(), 4);
+        assert!(proofs.knows(1, "9", "hash", b"secret") && !proofs.knows(1, "5", "hash", b"secret"));
+    }
+
+    #[test]
+    fn nothing_of_it_is_shown() {
+        let mut proofs = Proofs::new().unwrap();
+        proofs.remember(1, "u", "hash", b"secret");
+        assert_eq!(format!("{:?} {:?}", proofs, proofs.known.peek(&1)), "Proofs { known: 1, .. } Some([Known(..)])");
+    }
+}
