@@ -111,6 +111,7 @@ async fn look_at_database(config: &Config, facts: &mut Facts) {
     let sealed_with = match Store::open(&config.database, OpenMode::Read).await {
         Ok(mut store) => {
             let id = store.key_id().await;
+            facts.passwords = store.any_password().await.unwrap_or_default();
             // Nothing was written; what cannot be closed any more is no concern of its user.
             let _ = store.close().await;
             id.unwrap_or_else(|error| {
@@ -125,7 +126,7 @@ async fn look_at_database(config: &Config, facts: &mut Facts) {
     };
     match key {
         Ok(key) => {
-            facts.other_key = sealed_with.filter(|id| *id != *key.id()).map(|id| (key.id().to_string(), id));
+            facts.other_key = sealed_with.filter(|id| key.named(id).is_none()).map(|id| (key.id().to_string(), id));
         }
         Err(error) => facts.key_file = Some(error.to_string()),
     }

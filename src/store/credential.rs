@@ -188,6 +188,13 @@ impl Store {
         added.ok_or_else(|| StoreError::not_found(Noun::Credential, &new.identity))
     }
 
+    /// Whether any device has a password.
+    pub async fn any_password(&mut self) -> Result<bool, StoreError> {
+        let query = sql("SELECT id FROM credentials WHERE kind = 'password' LIMIT 1");
+        let found: Option<(i64,)> = self.connection.optional(query).await?;
+        Ok(found.is_some())
+    }
+
     /// Puts another password in the place of the one that a credential has.
     pub async fn replace_password(
         &mut self,

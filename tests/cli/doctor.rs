@@ -52,6 +52,13 @@ fn the_configurations_that_are_shipped_are_sound() {
         let said = warden.run(&format!("doctor {name} --deny note --user {}", user()));
         assert_eq!((said.code, &*said.stdout), (0, "0 errors, 0 warnings, 0 notes\n"), "{name}: {said:?}");
     }
+    // Clients without certificates make sense once there are passwords.
+    let warden = with("passwords.conf");
+    assert_eq!(codes(&warden, "passwords.conf"), ["no-certificate-wanted".to_owned()].into());
+    warden.done("device add d");
+    let said = warden.run_with_stdin("credential add d password --stdin", "correct horse battery");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(codes(&warden, "passwords.conf"), BTreeSet::new());
 }
 
 /// Breaks something.
@@ -133,7 +140,7 @@ fn findings_name_the_line_and_what_to_type() {
         add `plugin /usr/lib/mosquitto-warden/libmosquitto_warden.so`, and its options below it
     error[unreadable-file] m.conf:5: `gone` cannot be read: No such file or directory (os error 2)
         name the right path, or let this user read it
-    warning[no-tls] m.conf:2: the listener 1883 has no TLS: whatever is sent, passwords too, can be read on the way
+    warning[no-tls] m.conf:2: the listener 1883 has no TLS: whatever is sent can be read on the way
         add `certfile` and `keyfile`, or bind it to this machine: `listener 1883 127.0.0.1`
     4 errors, 1 warning, 0 notes
     "#);

@@ -8,7 +8,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("database", &[]),
     ("credential", &["policy"]),
     ("policy", &[]),
-    ("audit", &["policy"]),
+    ("audit", &["policy", "credential"]),
     ("system_user", &[]),
     ("config", &["credential", "database"]),
     ("log", &[]),

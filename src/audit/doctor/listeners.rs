@@ -3,8 +3,8 @@
 use super::{
     ANONYMOUS, CERTIFICATE_AND_PSK, CRLFILE_ON_WEBSOCKETS, FILE_NEVER_ASKED, Facts, HANDSHAKE_OFF, IDENTITY_OFF,
     LISTENER_WITHOUT_PLUGIN, NO_CERTIFICATE_WANTED, NO_LISTENER, NO_PLUGIN, NO_TLS, OLD_TLS, OPTION_TOO_SHORT,
-    OPTION_WITHOUT_PLUGIN, OTHER_PLUGIN_FIRST, PER_LISTENER, PLUGIN_BEFORE_LISTENERS, PLUGIN_TWICE, PSK_FILE,
-    RUNS_AS_ROOT, SUBJECT_AS_USERNAME, USERNAME_AS_CLIENTID, finding, is_ours, ours,
+    OPTION_WITHOUT_PLUGIN, OTHER_PLUGIN_FIRST, PASSWORDS_WITHOUT_TLS, PER_LISTENER, PLUGIN_BEFORE_LISTENERS,
+    PLUGIN_TWICE, PSK_FILE, RUNS_AS_ROOT, SUBJECT_AS_USERNAME, USERNAME_AS_CLIENTID, finding, is_ours, ours,
 };
 use crate::audit::finding::{Finding, Kind};
 use crate::audit::mosquitto_conf::{Conf, Listener, Plugin};
@@ -134,15 +134,16 @@ fn look_at_listener(conf: &Conf, listener: &Listener, facts: &Facts, tell: &mut 
         let what = "it goes by the user name that the client claims, before the plugin is asked";
         tell(USERNAME_AS_CLIENTID, &line.place, what, "remove the line, and bind client ids with `--client-id '%u'`");
     }
-    if certificate && !psk && !listener.is_true("require_certificate") {
-        let what = format!("the listener {address} asks clients for no certificate: who they are would be their word");
-        tell(NO_CERTIFICATE_WANTED, &listener.place, &what, "`require_certificate true`");
+    if certificate && !psk && !listener.is_true("require_certificate") && !facts.passwords {
+        let what = format!("the listener {address} asks clients for no certificate, and no device has a password");
+        let remedy = "`require_certificate true`, or `warden credential add DEVICE password`";
+        tell(NO_CERTIFICATE_WANTED, &listener.place, &what, remedy);
     }
     if !certificate && !psk && !is_local(address) {
-        let what =
-            format!("the listener {address} has no TLS: whatever is sent, passwords too, can be read on the way");
+        let (kind, what) = if facts.passwords { (PASSWORDS_WITHOUT_TLS, ", passwords too,") } else { (NO_TLS, "") };
+        let what = format!("the listener {address} has no TLS: whatever is sent{what} can be read on the way");
         let remedy = "add `certfile` and `keyfile`, or bind it to this machine: `listener 1883 127.0.0.1`";
-        tell(NO_TLS, &listener.place, &what, remedy);
+        tell(kind, &listener.place, &what, remedy);
     }
     if let Some(line) = listener.get("tls_version").filter(|line| ["tlsv1", "tlsv1.1"].contains(&&*line.value)) {
         let what = format!("the listener {address} admits {}, which RFC 8996 retires", line.value);

@@ -45,9 +45,10 @@ kinds! {
     DATABASE = Error "database": "the database cannot be used, or its schema is of another release";
     KEY_FILE = Error "key-file": "the key file cannot be used";
     KEY_DOES_NOT_FIT = Error "key-does-not-fit": "the key file holds another key than the database is sealed with";
+    PASSWORDS_WITHOUT_TLS = Error "passwords-without-tls": "devices have passwords, and a listener that others can reach has no TLS";
     RUNS_AS_ROOT = Error "runs-as-root": "the broker keeps the rights of root";
-    NO_TLS = Warning "no-tls": "a listener that others can reach has no TLS: passwords and messages can be read on the way";
-    NO_CERTIFICATE_WANTED = Warning "no-certificate-wanted": "a TLS listener asks clients for no certificate";
+    NO_TLS = Warning "no-tls": "a listener that others can reach has no TLS: messages can be read on the way";
+    NO_CERTIFICATE_WANTED = Warning "no-certificate-wanted": "a TLS listener asks clients for no certificate, and no device has a password";
     USERNAME_AS_CLIENTID = Warning "username-as-clientid": "`use_username_as_clientid` goes by the name that a client claims";
     OLD_TLS = Warning "old-tls": "a listener admits TLS below 1.2";
     FILE_NEVER_ASKED = Warning "file-never-asked": "an `acl_file` or a `password_file` decides nothing beside the plugin";
@@ -76,6 +77,8 @@ pub struct Facts {
     pub defers: bool,
     /// Whether certificates are judged in the handshake.
     pub handshake: bool,
+    /// Whether devices have passwords.
+    pub passwords: bool,
     /// Why the database cannot be used, if it cannot.
     pub database: Option<String>,
     /// Why the key file cannot be used, if it cannot.

@@ -91,6 +91,9 @@ fn each_fault_of_a_configuration_is_found() {
     found(NO_CERTIFICATE_WANTED, &without("require_certificate true"));
     found(NO_TLS, &and("listener 1883"));
     found(NO_TLS, &and("listener 1883 10.0.0.1"));
+    let with_passwords = |text: &str| codes(text, |facts| facts.passwords = true);
+    assert_eq!(with_passwords(&and("listener 1883")), ["passwords-without-tls"].into());
+    assert_eq!(with_passwords(&without("require_certificate true")), [].into());
     found(OLD_TLS, &and("tls_version tlsv1.1"));
     found(FILE_NEVER_ASKED, &and("acl_file /acl"));
     found(FILE_NEVER_ASKED, &and("password_file /passwords"));
@@ -147,12 +150,13 @@ fn the_configurations_that_are_shipped_have_none() {
         if path.extension().is_some_and(|extension| extension == "conf") {
             let text = std::fs::read_to_string(&path).unwrap();
             let conf = read(&text);
-            let facts = facts(&conf);
+            let passwords = path.ends_with("passwords.conf");
+            let facts = Facts { passwords, ..facts(&conf) };
             assert_eq!(examine(&conf, &named_files(&conf), &facts), [], "{}", path.display());
             looked_at += 1;
         }
     }
-    assert!(looked_at >= 4);
+    assert!(looked_at >= 5);
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::{
     Audited, CREDENTIAL_ENDED, CREDENTIAL_ENDS, Fleet, NO_CREDENTIAL, NO_GOOD_CREDENTIAL, NOT_YET_VALID,
-    SERIAL_WITHOUT_ISSUER, SHARED_IDENTITY,
+    SERIAL_WITHOUT_ISSUER, SHARED_IDENTITY, UNREADABLE_PASSWORD, WEAK_PASSWORD_HASH,
 };
 use crate::audit::finding::{Finding, Kind};
+use crate::credential::password::{Cost, PasswordHash};
 use crate::policy::device::{Credential, CredentialKind, Device, DeviceStatus};
 
 pub(super) fn look(audited: &Audited<'_>, fleet: &Fleet<'_>, findings: &mut Vec<Finding>) {
@@ -14,6 +15,7 @@ pub(super) fn look(audited: &Audited<'_>, fleet: &Fleet<'_>, findings: &mut Vec<
     for device in fleet.devices.iter().filter(|device| device.unreadable.is_none()) {
         for credential in &device.credentials {
             look_for_others(device, credential, &owners, findings);
+            look_at_password(device, credential, findings);
         }
         if device.status == DeviceStatus::Active {
             look_at_validity(audited, device, findings);
@@ -72,6 +74,32 @@ fn days(seconds: i64, side: &str) -> String {
     } else {
         format!("{} hours {side}", seconds / hour)
     }
+}
+
+fn look_at_password(device: &Device, credential: &Credential, findings: &mut Vec<Finding>) {
+    if credential.kind != CredentialKind::Password || credential.revoked {
+        return;
+    }
+    let stored = PasswordHash::parse(credential.secret.as_deref().unwrap_or_default());
+    let (kind, what, remedy) = match stored {
+        Ok(hash) if hash.is_as_good_as(Cost::default()) => return,
+        Ok(hash) => (
+            WEAK_PASSWORD_HASH,
+            format!("its hash ({}) costs less to guess than a new one", hash.form()),
+            "`password_upgrade = true` among the plugin's options, which replaces it at its next login".to_owned(),
+        ),
+        Err(error) => (
+            UNREADABLE_PASSWORD,
+            error.to_string(),
+            format!("`warden credential add {} password --identity {} --replace`", device.name, credential.identity),
+        ),
+    };
+    findings.push(Finding {
+        kind,
+        place: format!("device {}, password {}", device.name, credential.identity),
+        what,
+        remedy,
+    });
 }
 
 type Owners<'f> = HashMap<&'f str, Vec<(&'f Device, Option<CredentialKind>)>>;

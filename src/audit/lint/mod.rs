@@ -46,6 +46,7 @@ kinds! {
     DENY_WITHOUT_VALUE = Error "deny-without-value": "a deny rule needs an attribute that devices lack, and denies them any text in its place";
     CLIENT_ID_CONTRADICTION = Error "client-id-contradiction": "no client id fits all patterns of a device and its roles; it cannot connect";
     NO_GOOD_CREDENTIAL = Error "no-good-credential": "all credentials of an active device are revoked or have ended";
+    UNREADABLE_PASSWORD = Error "unreadable-password": "what is stored of a password is no hash that can be verified; it is refused";
     BEGINS_WITH_WILDCARD = Warning "begins-with-wildcard": "an allow rule begins with `+`";
     ALLOWS_OTHER_DEVICES = Warning "allows-other-devices": "an allow rule has a wildcard where a device's name would stand";
     ANY_CLIENT_ID = Warning "any-client-id": "devices may use any client id, another device's too";
@@ -64,6 +65,7 @@ kinds! {
     CREDENTIAL_ENDS = Warning "credential-ends": "a credential of an active device ends soon";
     SHARED_IDENTITY = Warning "shared-identity": "a credential has the name or the identity of another device";
     SERIAL_WITHOUT_ISSUER = Warning "serial-without-issuer": "a serial number is unique for one issuer only, and the credential names none";
+    WEAK_PASSWORD_HASH = Warning "weak-password-hash": "whoever steals the hash of a password guesses it faster than if it were new";
     ATTRIBUTE_SOME_LACK = Note "attribute-some-lack": "an allow rule needs an attribute that some of its devices lack";
     ALLOWS_SYS = Note "allows-sys": "an allow rule is for the broker's own figures, `$SYS`";
     RECEIVE_WITHOUT_SUBSCRIBE = Note "receive-without-subscribe": "what an allow rule lets devices receive they can never subscribe to";

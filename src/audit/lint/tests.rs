@@ -211,6 +211,18 @@ fn each_fault_of_a_credential_is_found() {
     };
     found(CREDENTIAL_ENDED, two(|it| it.not_after = Some(NOW - 9 * DAY)));
     assert_eq!(two(|it| it.revoked = true).findings(), []);
+    let password = |hash: Option<&str>| {
+        let fleet = Fleet::sound().device("d", &[1], &[(CredentialKind::Password, "d")]);
+        fleet.with(|it| it.secret = hash.map(Into::into))
+    };
+    let (salt, output) = ("c2FsdHNhbHQ", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    let argon2id = |cost: &str| format!("$argon2id$v=19${cost}${salt}${output}");
+    assert_eq!(password(Some(&argon2id("m=19456,t=2,p=1"))).findings(), []);
+    found(WEAK_PASSWORD_HASH, password(Some(&argon2id("m=1024,t=2,p=1"))));
+    found(UNREADABLE_PASSWORD, password(Some("$2b$")));
+    found(UNREADABLE_PASSWORD, password(Some("the password itself")));
+    found(UNREADABLE_PASSWORD, password(None));
+    assert_eq!(codes(password(None).with(|it| it.revoked = true)), ["no-good-credential"].into());
     found(SHARED_IDENTITY, Fleet::sound().device("d", &[1], &[(CredentialKind::X509SanDns, "device-001")]));
     found(SERIAL_WITHOUT_ISSUER, Fleet::sound().device("d", &[1], &[(CredentialKind::X509Serial, "4a")]));
 }

@@ -152,7 +152,8 @@ fn a_hash_of_another_form_is_upgraded_at_login_and_its_session_stays() {
     plugin.sql("UPDATE credentials SET status = 'revoked' WHERE identity = 'psk-1'");
     tick_until("seen", || psk_key(&mut client("", ""), b"psk-1", 1024).0 == NOT_AUTHENTICATED);
     assert_eq!(publish(&mut session, "devices/pass-1/data"), ALLOWED);
-    assert_eq!(kicked(), Vec::<String>::new());
+    // The device of `psk-1` may be thrown off by now; this one must not.
+    assert!(!kicked().iter().any(|kick| kick.contains("pass-1")), "{:?}", kicked());
     assert_eq!(try_login("pass-1-b", "u", OLD_PASSWORD), ALLOWED);
     assert_eq!(try_login("pass-1-b", "u", b"wrong"), NOT_AUTHENTICATED);
     // And the next change is one.
