@@ -89,6 +89,7 @@ fn credential(name: &str) -> Credential {
         identity: name.into(),
         secret: None,
         issuer: None,
+        role: None,
         revoked: false,
         not_before: None,
         not_after: None,
@@ -134,9 +135,10 @@ fn fleet_check(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let (certificate, topic) = next.next().expect("it never ends");
                     let client_id = Some(&*certificate.identity);
-                    let device = snapshot.admit(Proof::Certificate(certificate), client_id, 0).expect("it is admitted");
+                    let present =
+                        snapshot.admit(Proof::Certificate(certificate), client_id, 0).expect("it is admitted");
                     let question = Question { action: Action::Publish, topic, qos: 1, retain: false };
-                    assert!(snapshot.judge(device, client_id, &question).allowed);
+                    assert!(snapshot.judge(present.device, present.rights, client_id, &question).allowed);
                 });
             });
         }

@@ -31,9 +31,9 @@ use crate::policy::decision::{Action, Question, Reason};
 use crate::policy::device::{CredentialKind, UnixSeconds};
 use crate::policy::leaving::keeps_subscriptions;
 use crate::policy::revocation::Demands;
-use crate::policy::snapshot::Proof;
+use crate::policy::snapshot::{Present, Proof};
 
-use admission::{Admitted, still, upgraded_hash};
+use admission::{Admitted, upgraded_hash};
 use handshake::Handshakes;
 use keys::Keys;
 use kick::{Cause, Kick, Kicks};
@@ -227,7 +227,7 @@ impl Plugin {
         }
         let snapshot = self.live.snapshot();
         let device = match snapshot.present(Proof::Identity(CredentialKind::Psk, identity), unix_now()) {
-            Ok(device) => device,
+            Ok(present) => present.device,
             Err(refusal) => return refuse(refusal.reason, refusal.device.map(|device| &*device.name)),
         };
         let sealed = device.credential(CredentialKind::Psk, identity).and_then(|psk| psk.secret.as_deref());
@@ -306,7 +306,7 @@ impl Plugin {
         }
         let snapshot = self.live.snapshot();
         match self.welcome(&snapshot, Proof::Certificate(&certificate), client_id, unix_now()) {
-            Ok((device, renewing)) => {
+            Ok((Present { device, .. }, renewing)) => {
                 if let Some(client_id) = client_id {
                     let session = Session {
                         mark: client.mark(),
@@ -327,8 +327,9 @@ impl Plugin {
     fn asked_again(&self, desk: &Desk, client: &impl Client) -> Option<Answer<Option<Box<str>>>> {
         let (sessions, client_id) = (desk.sessions.borrow(), client.client_id()?);
         let session = sessions.find(client_id, client.mark(), client.user_name()?)?;
-        let good = still(&self.live.snapshot(), session, client_id, unix_now());
-        Some(if good.is_ok() { Answer::Allow(None) } else { Answer::Deny })
+        let snapshot = self.live.snapshot();
+        let good = self.still(&snapshot, session, client_id, unix_now()).is_ok();
+        Some(if good { Answer::Allow(None) } else { Answer::Deny })
     }
 
     /// A client has connected (2.1 tells so). One that the broker named by itself was asked about by nobody yet.
@@ -365,7 +366,7 @@ impl Plugin {
             Err(Reason::UnknownIdentity) => return self.unknown(),
             Err(_) => return Answer::Deny,
         };
-        let Admitted { snapshot, device, renewing } = &admitted;
+        let Admitted { snapshot, device, rights } = &admitted;
         let device = snapshot.device(*device);
         let (Some(device), Access::To(action)) = (device, attempt.access) else {
             // To take back a subscription is no right that a rule could give.
@@ -378,11 +379,7 @@ impl Plugin {
             qos: attempt.qos,
             retain: attempt.retain,
         };
-        let verdict = if *renewing {
-            snapshot.judge_by_role(&self.config.renewal_role, device, client_id, &question)
-        } else {
-            snapshot.judge(device, client_id, &question)
-        };
+        let verdict = snapshot.judge(device, *rights, client_id, &question);
         if verdict.allowed {
             return Answer::Allow(());
         }
@@ -428,7 +425,7 @@ impl Plugin {
             if let Some(hash) = snapshot.device(session.device).and_then(|device| upgraded_hash(device, session)) {
                 upgraded.push((client_id.into(), hash.into()));
             }
-            if let Err(reason) = still(&snapshot, session, client_id, unix_now()) {
+            if let Err(reason) = self.still(&snapshot, session, client_id, unix_now()) {
                 let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
                 desk.kicks.borrow_mut().client_id(client_id, cause);
             }

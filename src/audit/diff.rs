@@ -12,7 +12,7 @@ use super::client_ids::{Pieces, Shape, representatives};
 use super::policy_file::PolicyFile;
 use super::topics::{self, Kind, Line};
 use crate::policy::decision::{Action, Question, Reason, Verdict};
-use crate::policy::device::Device;
+use crate::policy::device::{Device, Rights};
 use crate::policy::role::{ClientIdBinding, Role};
 use crate::policy::rule::{ClientIdPattern, Rule, Step};
 use crate::policy::snapshot::Snapshot;
@@ -70,7 +70,7 @@ pub fn candidates<'a>(before: &'a Snapshot, after: &'a Snapshot) -> BTreeSet<&'a
     };
     let changed: BTreeSet<&str> = old.keys().chain(new.keys()).copied().filter(unlike).collect();
     let of = |policy: &'a Snapshot, device: &'a Device| -> BTreeSet<&'a str> {
-        policy.roles_of(device).map(Role::name).collect()
+        policy.roles_of(device, Rights::Own).map(Role::name).collect()
     };
     let names = before.devices().chain(after.devices()).map(|device| &*device.name);
     names
@@ -116,11 +116,11 @@ fn here<'a>(policy: &'a Snapshot, name: &str) -> Option<&'a Device> {
 
 impl<'a> Side<'a> {
     fn rules(self) -> impl Iterator<Item = &'a Rule> {
-        self.device.into_iter().flat_map(move |device| self.policy.roles_of(device)).flat_map(Role::rules)
+        self.device.into_iter().flat_map(move |device| self.policy.roles_of(device, Rights::Own)).flat_map(Role::rules)
     }
 
     fn patterns(self) -> impl Iterator<Item = &'a ClientIdBinding> {
-        let roles = self.device.into_iter().flat_map(move |device| self.policy.roles_of(device));
+        let roles = self.device.into_iter().flat_map(move |device| self.policy.roles_of(device, Rights::Own));
         self.device.map(|device| &device.client_id).into_iter().chain(roles.map(Role::client_id))
     }
 
@@ -129,7 +129,7 @@ impl<'a> Side<'a> {
         if !self.admits(client) {
             return Verdict::deny(Reason::ClientIdMismatch);
         }
-        self.policy.judge(device, Some(client), question)
+        self.policy.judge(device, Rights::Own, Some(client), question)
     }
 
     fn admits(self, client: &str) -> bool {
@@ -150,7 +150,7 @@ impl<'a> Side<'a> {
     }
 
     fn decision(self, verdict: Verdict) -> Decision {
-        let roles = self.device.into_iter().flat_map(|device| self.policy.roles_of(device));
+        let roles = self.device.into_iter().flat_map(|device| self.policy.roles_of(device, Rights::Own));
         let mut rules = roles.flat_map(|role| role.rules().iter().map(move |rule| (role, rule)));
         let deciding = rules.find(|(_, rule)| Some(rule.id) == verdict.rule);
         let rule = deciding.map(|(role, rule)| (role.name().to_owned(), rule.to_string()));
@@ -352,7 +352,7 @@ pub fn applied(file: &PolicyFile, to: &Snapshot) -> Snapshot {
         let number = |name: &str| numbers.get(name).copied();
         let roles = match named {
             Some(names) => names.iter().filter_map(|name| number(name)).collect(),
-            None => to.roles_of(device).filter_map(|role| number(role.name())).collect(),
+            None => to.roles_of(device, Rights::Own).filter_map(|role| number(role.name())).collect(),
         };
         (device.id, Some(Device { roles, ..(**device).clone() }))
     });

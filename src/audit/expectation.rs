@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::policy::decision::{Action, Question, Reason, Verdict};
-use crate::policy::device::{CredentialKind, Device, UnixSeconds};
+use crate::policy::device::{CredentialKind, Device, Rights, UnixSeconds};
 use crate::policy::explain::{NearMiss, explain};
 use crate::policy::snapshot::{Proof, Snapshot};
 use crate::policy::topic::{check_filter, check_name, unshared};
@@ -205,12 +205,13 @@ impl Expectation {
         let Some(device) = policy.device_named(&self.device) else {
             return denied(Reason::UnknownIdentity, "there is no such device");
         };
-        if let Err(reason) = self.present(policy, device, now) {
-            return denied(reason, "it may not be here at all");
-        }
+        let rights = match self.present(policy, device, now) {
+            Ok(rights) => rights,
+            Err(reason) => return denied(reason, "it may not be here at all"),
+        };
         let client_id = self.client_id.as_deref();
         let question = Question { action: self.action, topic: &self.topic, qos: self.qos, retain: self.retain };
-        let explanation = explain(policy.roles_of(device), &device.names(client_id), &question);
+        let explanation = explain(policy.roles_of(device, rights), &device.names(client_id), &question);
         let Verdict { allowed, reason, .. } = explanation.verdict;
         let near = |near: &NearMiss<'_>| format!("rule {} of role `{}`: {}", near.rule.id, near.role, near.why);
         Finding {
@@ -221,7 +222,7 @@ impl Expectation {
         }
     }
 
-    fn present(&self, policy: &Snapshot, device: &Device, now: UnixSeconds) -> Result<(), Reason> {
+    fn present(&self, policy: &Snapshot, device: &Device, now: UnixSeconds) -> Result<Rights, Reason> {
         let proof = match &self.credential {
             Some((kind, identity)) => {
                 if device.credential(*kind, identity).is_none() {
@@ -235,7 +236,7 @@ impl Expectation {
             Some(client_id) => policy.admit(proof, Some(client_id), now),
             None => policy.present(proof, now),
         };
-        admitted.map(|_| ()).map_err(|refusal| refusal.reason)
+        admitted.map(|present| present.rights).map_err(|refusal| refusal.reason)
     }
 }
 
@@ -270,6 +271,7 @@ mod tests {
                 identity: name.into(),
                 secret: None,
                 issuer: None,
+                role: None,
                 revoked: false,
                 not_before: None,
                 not_after: Some(100),

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::credential;
 use super::error::CliError;
+use super::issue::{self, IssueArgs, RenewArgs};
+use super::issued::IssuedArgs;
 use super::output::{Output, or_dash};
 use super::place::Place;
 use super::wait::WaitArgs;
@@ -17,9 +19,11 @@ use crate::store::certificate::RevokedCertificate;
 use crate::store::credential::Credential;
 use crate::store::{Store, StoreError};
 
-/// Revoke single certificates and take it back, list the revoked ones, look into a certificate
+/// Issue certificates to devices and renew them; revoke single ones and take it back; list them, look into them
 #[derive(Debug, Subcommand)]
 pub(super) enum CertificateCommand {
+    Issue(IssueArgs),
+    Renew(RenewArgs),
     Revoke(RevokeArgs),
     Unrevoke(UnrevokeArgs),
     List(ListArgs),
@@ -60,13 +64,18 @@ pub(super) struct UnrevokeArgs {
     wait: WaitArgs,
 }
 
-/// List the certificates that are revoked, by hand or by the lists of authorities
+/// List the certificates that are revoked, by hand or by the lists of authorities; or those that `warden` has issued
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES:
   warden certificate list
-  warden certificate list --json | jq -r '.[].serial'")]
-pub(super) struct ListArgs {}
+  warden certificate list --json | jq -r '.[].serial'
+  warden certificate list --issued device-001
+  warden certificate list --expiring 30d")]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    issued: IssuedArgs,
+}
 
 /// Show what a certificate says, whether it is revoked, and which device it belongs to
 #[derive(Debug, Args)]
@@ -132,7 +141,10 @@ pub(super) async fn run(command: CertificateCommand, place: &Place, output: &mut
             let (object, line) = done(&issuer, &serial, done_to.changed, what);
             return wait.finish(place, output, object, &line).await;
         }
-        CertificateCommand::List(ListArgs {}) => {
+        CertificateCommand::Issue(args) => issue::issue(args, place, output).await?,
+        CertificateCommand::Renew(args) => issue::renew(args, place, output).await?,
+        CertificateCommand::List(ListArgs { issued }) if issued.are_wanted() => issued.list(place, output).await?,
+        CertificateCommand::List(ListArgs { .. }) => {
             let revoked = place.read(async |store| store.revoked_certificates().await).await?;
             list(&revoked, output)?;
         }
@@ -306,7 +318,7 @@ fn in_words(row: &RevokedCertificate) -> String {
 }
 
 /// As the database has times; what no calendar has is shown as the number that it is.
-fn time(seconds: i64) -> String {
+pub(super) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)
         .map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }

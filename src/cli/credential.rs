@@ -52,7 +52,9 @@ EXAMPLES:
     warden credential add device-001 password --stdin --replace
   warden credential add device-001 --certificate device-001.pem
   warden credential add device-001 --certificate device-001.pem \\
-    --as x509_sha256 --issuer ca.pem")]
+    --as x509_sha256 --issuer ca.pem
+  warden credential add device-004 x509_cn --identity claim-004 \\
+    --only-role bootstrap --not-after 2036-06-30T00:00:00Z")]
 #[expect(clippy::struct_excessive_bools, reason = "options of a command line, each on or off")]
 pub(super) struct AddArgs {
     /// The device's name
@@ -92,6 +94,9 @@ pub(super) struct AddArgs {
     /// psk: a random identity, which tells nothing to whoever listens (RFC 9257, section 7)
     #[arg(long, conflicts_with_all = ["identity", "certificate"])]
     opaque: bool,
+    /// It gives this role alone, and only until the device has a certificate
+    #[arg(long, value_name = "ROLE")]
+    only_role: Option<String>,
     /// Not good before this time, for instance 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     not_before: Option<String>,
@@ -256,7 +261,13 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
         let (object, line) = done(&args.device, kind, &identity, true, "has a new password");
         return if output.is_json() { output.json(&object) } else { output.line(&line) };
     }
-    let new = NewCredential { identity, proof, issuer, not_before: args.not_before, not_after: args.not_after };
+    let new = NewCredential {
+        issuer,
+        only_role: args.only_role,
+        not_before: args.not_before,
+        not_after: args.not_after,
+        ..NewCredential::new(identity, proof)
+    };
     let added = store.add_credential(&args.device, &new).await?;
     store.close().await?;
     // A key that came from outside is known there, and is not repeated.
@@ -280,6 +291,7 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
 pub(super) fn show(credentials: &[Credential], output: &mut Output) -> anyhow::Result<()> {
     // Most have none, and it is long.
     let issuers = credentials.iter().any(|credential| credential.issuer.is_some());
+    let roles = credentials.iter().any(|credential| credential.only_role.is_some());
     let rows = credentials.iter().map(|credential| {
         let issuer = issuers.then(|| or_dash(credential.issuer.as_deref()));
         let cells = [
@@ -290,9 +302,11 @@ pub(super) fn show(credentials: &[Credential], output: &mut Output) -> anyhow::R
             or_dash(credential.not_before.as_deref()),
             or_dash(credential.not_after.as_deref()),
         ];
-        cells.into_iter().chain(issuer).collect()
+        let role = roles.then(|| or_dash(credential.only_role.as_deref()));
+        cells.into_iter().chain(role).chain(issuer).collect()
     });
     let mut header = vec!["DEVICE", "KIND", "IDENTITY", "STATUS", "NOT BEFORE", "NOT AFTER"];
+    header.extend(roles.then_some("ONLY ROLE"));
     header.extend(issuers.then_some("ISSUER"));
     output.table(&header, rows.collect())
 }
@@ -303,6 +317,7 @@ pub(super) fn to_json(credential: &Credential) -> Value {
         "kind": credential.kind,
         "identity": credential.identity,
         "issuer": credential.issuer,
+        "only_role": credential.only_role,
         "status": credential.status,
         "not_before": credential.not_before,
         "not_after": credential.not_after,

@@ -6,15 +6,17 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::confirm::ConfirmArgs;
 use super::credential;
+use super::ending;
 use super::key::{self, FreshKey};
 use super::output::{Output, or_dash};
 use super::password::Given;
 use super::place::Place;
 use super::rule::with_changed;
 use super::wait::WaitArgs;
-use super::words::{StatusWord, attribute, client_id_pattern};
+use super::words::{StatusWord, attribute, client_id_pattern, moment};
 use crate::credential::certificate::Field;
 use crate::credential::psk::Psk;
+use crate::store::Store;
 use crate::store::credential::{NewCredential, Proof};
 use crate::store::device::{DeviceChange, DeviceFilter, DeviceRecord, DeviceSummary, NewDevice, Status};
 
@@ -40,7 +42,9 @@ EXAMPLES:
   warden device add device-003 --cn d3.fleet.example --attribute site=oslo \\
     --role sensor --role logger
   openssl rand -base64 18 | tee device-004.password |
-    warden device add device-004 --password --stdin --role sensor")]
+    warden device add device-004 --password --stdin --role sensor
+  warden device add device-005 --role sensor --bootstrap \\
+    --until 2036-06-30T00:00:00Z")]
 pub(super) struct AddArgs {
     /// The device's name
     device: String,
@@ -59,6 +63,17 @@ pub(super) struct AddArgs {
     /// Read the password from standard input instead
     #[arg(long, requires = "password")]
     stdin: bool,
+    /// It gets a pre-shared key to begin with, for this identity, which gives it one role alone and is over with its first
+    /// certificate [default: the name of the device with `-bootstrap` behind it]; the key is shown this once
+    #[arg(long, value_name = "IDENTITY", conflicts_with = "cn")]
+    #[expect(clippy::option_option, reason = "what clap takes for an option with an optional value")]
+    bootstrap: Option<Option<String>>,
+    /// The role that it begins with
+    #[arg(long, value_name = "ROLE", default_value = "bootstrap", requires = "bootstrap")]
+    bootstrap_role: String,
+    /// Until when it may begin, for instance 2026-01-31T12:00:00Z [default: until it has its first certificate]
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "bootstrap")]
+    until: Option<String>,
     /// It has this role; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
@@ -150,11 +165,16 @@ pub(super) struct SuspendArgs {
     wait: WaitArgs,
 }
 
-/// Keep a device out and forget what it subscribed to; if it is connected, it has to leave at once
+/// End a device, with all its credentials and the certificates that were issued for it; if it is connected, it has to
+/// leave at once
+///
+/// What has ended stays so: a device that is activated again needs new credentials. To keep one out for a while, suspend
+/// it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES:
   warden device revoke device-001 --reason stolen
+  warden device revoke device-001 --dry-run
   warden device revoke device-001 --wait --timeout 30s
   sqlite3 /var/lib/mosquitto/warden.db \\
     \"UPDATE devices SET status = 'revoked' WHERE name = 'device-001'\"")]
@@ -164,11 +184,14 @@ pub(super) struct RevokeArgs {
     /// Why, for whoever looks later
     #[arg(long)]
     reason: Option<String>,
+    /// Only say what would end, and wait for nobody
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     wait: WaitArgs,
 }
 
-/// Let a suspended or revoked device in again
+/// Let a suspended or revoked device in again, by those of its credentials that are not revoked
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES:
@@ -221,8 +244,14 @@ pub(super) async fn run(command: DeviceCommand, place: &Place, output: &mut Outp
         DeviceCommand::Suspend(SuspendArgs { device, reason, wait }) => {
             return set_status(&device, Status::Suspended, reason.as_deref(), &wait, place, output).await;
         }
-        DeviceCommand::Revoke(RevokeArgs { device, reason, wait }) => {
-            return set_status(&device, Status::Revoked, reason.as_deref(), &wait, place, output).await;
+        DeviceCommand::Revoke(RevokeArgs { device, reason, dry_run, wait }) => {
+            let now = jiff::Timestamp::now().as_second();
+            let end = async |store: &mut Store| store.end_device(&device, reason.as_deref(), now, dry_run).await;
+            let ended = if dry_run { place.read(end).await? } else { place.write(end).await? };
+            let (object, lines) = ending::told(&device, &ended, dry_run);
+            // What has not happened, no broker can have carried out.
+            let wait = if dry_run { WaitArgs::none() } else { wait };
+            return wait.finish(place, output, object, &lines).await;
         }
         DeviceCommand::Activate(ActivateArgs { device, wait }) => {
             return set_status(&device, Status::Active, None, &wait, place, output).await;
@@ -260,6 +289,20 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
         let proof = given.hashed(&[&args.device, &user_name], place.password_cost)?;
         credentials.push(NewCredential::new(user_name, proof));
     }
+    let beginning = match args.bootstrap {
+        Some(named) => {
+            let identity = named.unwrap_or_else(|| format!("{}-bootstrap", args.device));
+            let sealing = key::sealing_key(place, &mut store).await?;
+            let fresh = FreshKey::generate(&identity, Psk::DEFAULT_BYTES)?;
+            credentials.push(NewCredential {
+                only_role: Some(args.bootstrap_role),
+                not_after: args.until,
+                ..NewCredential::new(identity, fresh.sealed(&sealing)?)
+            });
+            Some(fresh)
+        }
+        None => None,
+    };
     let new = NewDevice {
         name: args.device,
         client_id: args.client_id,
@@ -271,10 +314,13 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
     store.close().await?;
     // The key of a device that was there already is not this one.
     let fresh = fresh.filter(|_| added);
+    let beginning = beginning.filter(|_| added);
     if output.is_json() {
         let mut object = with_changed(to_json(&record), added);
-        if let (Some(object), Some(fresh)) = (object.as_object_mut(), &fresh) {
-            object.insert("psk".to_owned(), fresh.to_json());
+        for (name, fresh) in [("psk", &fresh), ("bootstrap", &beginning)] {
+            if let (Some(object), Some(fresh)) = (object.as_object_mut(), fresh) {
+                object.insert(name.to_owned(), fresh.to_json());
+            }
         }
         return output.json(&object);
     }
@@ -282,7 +328,7 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
         return output.line(&format!("device `{}` is there already", record.device.name));
     }
     output.line(&format!("device `{}` added", record.device.name))?;
-    fresh.map_or(Ok(()), |fresh| fresh.show(output))
+    fresh.iter().chain(&beginning).try_for_each(|fresh| fresh.show(output))
 }
 
 async fn set_status(

@@ -7,10 +7,13 @@ use thiserror::Error;
 
 use super::Exit;
 use crate::config::Problems;
+use crate::credential::authority::IssueError;
 use crate::credential::certificate::CertificateError;
 use crate::credential::crl::CrlError;
+use crate::credential::key_pair::KeyPairError;
 use crate::credential::password::{HashError, Weakness};
 use crate::credential::psk::{OpenError, PskError};
+use crate::credential::request::RequestError;
 use crate::store::StoreError;
 use crate::store::credential::Kind;
 
@@ -89,6 +92,22 @@ pub(super) enum CliError {
     Listed { issuer: String, serial: String },
     #[error("a password on the command line can be read by everybody on this machine")]
     PasswordShown,
+    #[error("`{path}`: {cause}")]
+    Request { path: PathBuf, cause: RequestError },
+    #[error("`{path}`: {cause}")]
+    KeyPair { path: PathBuf, cause: KeyPairError },
+    #[error("`{path}`: {cause}")]
+    Issue { path: PathBuf, cause: IssueError },
+    #[error("there is already a file `{path}`, and it is kept as it is")]
+    Exists { path: PathBuf },
+    #[error("`{path}` cannot be made: {cause}")]
+    NotMade { path: PathBuf, cause: io::Error },
+    #[error("`{path}` has mode {mode:04o}, so that others than its owner can use it")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("`{path}` holds no passphrase in its first line")]
+    NoPassphrase { path: PathBuf },
+    #[error("nobody can be asked for the passphrase: {0}")]
+    NobodyToAsk(io::Error),
     #[error(transparent)]
     Psk(#[from] PskError),
 }
@@ -117,6 +136,9 @@ impl CliError {
             | Self::Unreadable { .. }
             | Self::Certificate { .. }
             | Self::PasswordShown
+            | Self::Request { .. }
+            | Self::NoPassphrase { .. }
+            | Self::NobodyToAsk(_)
             | Self::Psk(_) => Exit::Usage,
             Self::OtherKey { .. }
             | Self::KeyLost { .. }
@@ -126,10 +148,15 @@ impl CliError {
             | Self::NothingToFinish { .. }
             | Self::OldKeyEnded { .. }
             | Self::RolesInUse { .. }
+            | Self::Exists { .. }
             | Self::NotAFile(_) => Exit::Conflict,
             Self::NoSuchDevices(_) => Exit::NotFound,
-            Self::NoKeyYet => Exit::Unavailable,
-            Self::Declined { .. } | Self::Crl { .. } | Self::Unwritable { .. } => Exit::Failure,
+            Self::NoKeyYet | Self::Exposed { .. } | Self::KeyPair { .. } => Exit::Unavailable,
+            Self::Declined { .. }
+            | Self::Crl { .. }
+            | Self::Unwritable { .. }
+            | Self::Issue { .. }
+            | Self::NotMade { .. } => Exit::Failure,
         }
     }
 
@@ -179,6 +206,17 @@ impl CliError {
             Self::RolesInUse { .. } => "`--withdraw` takes them off these devices".to_owned(),
             Self::NotAFile(_) => "mend or remove these rules with `warden rule remove`".to_owned(),
             Self::NoSuchDevices(_) => "add them with `warden device add`, or take them out of the file".to_owned(),
+            Self::Request { cause: RequestError::Malformed, .. } => {
+                "for instance: `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=any -keyout KEY`"
+                    .to_owned()
+            }
+            Self::Issue { cause: IssueError::CommonName, .. } => {
+                "`--common-name` gives the certificate another one, and `--as x509_san_uri --uri URI` makes it count for less"
+                    .to_owned()
+            }
+            Self::Exposed { path, .. } => format!("run `chmod 600 {}`", path.display()),
+            Self::Exists { .. } => "name another place, or move what is there away".to_owned(),
+            Self::NobodyToAsk(_) => "name a file with `--passphrase-file`; `-` is standard input".to_owned(),
             Self::Listed { .. } => "its authority takes it off in its next list".to_owned(),
             _ => return None,
         })

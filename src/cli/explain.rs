@@ -9,6 +9,7 @@ use super::output::Output;
 use super::place::Place;
 use super::words::ActionWord;
 use crate::policy::decision::{Question, Verdict};
+use crate::policy::device::Rights;
 use crate::policy::explain::{Explanation, explain};
 use crate::policy::rule::Rule;
 use crate::policy::snapshot::Proof;
@@ -48,11 +49,13 @@ pub(super) async fn run(args: &ExplainArgs, place: &Place, output: &mut Output) 
     let client_id = args.client_id.as_deref();
     let action = args.action.into();
     let question = Question { action, topic: &args.topic, qos: args.qos, retain: args.retain };
-    let explanation = explain(snapshot.roles_of(device), &device.names(client_id), &question);
     let proof = Proof::UserName(&args.device);
     let now = jiff::Timestamp::now().as_second();
     let presence =
         if client_id.is_some() { snapshot.admit(proof, client_id, now) } else { snapshot.present(proof, now) };
+    // Who only has what it begins its life with is judged by that.
+    let rights = presence.as_ref().map_or(Rights::Own, |present| present.rights);
+    let explanation = explain(snapshot.roles_of(device, rights), &device.names(client_id), &question);
     // Whoever may not be here may do nothing, whatever its roles say.
     let refused = presence.err().map(|refusal| Verdict::deny(refusal.reason));
     let verdict = refused.unwrap_or(explanation.verdict);

@@ -5,6 +5,7 @@
 
 mod apply;
 mod broker;
+mod ca;
 mod certificate;
 mod completions;
 mod confirm;
@@ -14,15 +15,20 @@ mod db;
 mod device;
 mod diff;
 mod doctor;
+mod ending;
 mod error;
 mod exit;
 mod explain;
 mod export;
 mod findings;
 mod init;
+mod issue;
+mod issued;
 mod key;
 mod lint;
+mod new_files;
 mod output;
+mod passphrase;
 mod password;
 mod place;
 mod role;
@@ -78,6 +84,8 @@ EXAMPLES:
   warden rule add sensor allow publish 'devices/%u/#'
   warden device add device-001 --cn --role sensor
   warden explain device-001 publish devices/device-001/temperature
+  warden ca init fleet-ca
+  warden certificate issue device-002 --ca fleet-ca
   warden device revoke device-001 --reason stolen";
 
 #[derive(Debug, Subcommand)]
@@ -89,6 +97,8 @@ enum Command {
     Credential(credential::CredentialCommand),
     #[command(subcommand)]
     Certificate(certificate::CertificateCommand),
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     #[command(subcommand)]
     Crl(crl::CrlCommand),
     #[command(subcommand)]
@@ -133,6 +143,10 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
     if let Command::Doctor(args) = cli.command {
         return doctor::run(&args, output).await;
     }
+    // It can be done on a machine that has no database.
+    if let Command::Ca(command) = cli.command {
+        return ca::run(command, output);
+    }
     let place = cli.place.resolve()?;
     match cli.command {
         Command::Init(args) => init::run(&args, &place, output).await,
@@ -152,7 +166,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Diff(args) => diff::run(&args, &place, output).await,
         Command::Lint(args) => lint::run(&args, &place, output).await,
         Command::Status(_) => status::run(&place, output).await,
-        Command::Completions(_) | Command::Doctor(_) => Ok(Exit::Done),
+        Command::Completions(_) | Command::Doctor(_) | Command::Ca(_) => Ok(Exit::Done),
     }
 }
 

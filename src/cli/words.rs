@@ -218,6 +218,13 @@ pub(super) fn attribute(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// A length of time, in seconds.
+pub(super) fn duration(text: &str) -> Result<i64, String> {
+    let length =
+        humantime::parse_duration(text).map_err(|_| "a length of time is written like `7d` or `12h`".to_owned())?;
+    i64::try_from(length.as_secs()).map_err(|_| format!("`{text}` is too long"))
+}
+
 /// A moment, in UTC and to the second.
 pub(super) fn moment(text: &str) -> Result<String, String> {
     let moment: jiff::Timestamp =

@@ -12,17 +12,16 @@ use crate::config::{Expired, Unknown};
 use crate::credential::password::is_upgrade;
 use crate::live::unix_now;
 use crate::policy::decision::Reason;
-use crate::policy::device::{CredentialKind, DeviceId, SharedDevice, UnixSeconds};
+use crate::policy::device::{CredentialKind, DeviceId, Rights, SharedDevice, UnixSeconds};
 use crate::policy::leaving::keeps_subscriptions;
-use crate::policy::snapshot::{Proof, Refusal, Snapshot};
+use crate::policy::snapshot::{Present, Proof, Refusal, Snapshot};
 
 /// A client that may be here.
 pub(super) struct Admitted {
     /// By which it may.
     pub(super) snapshot: Guard<Arc<Snapshot>>,
     pub(super) device: DeviceId,
-    /// See [`Session::renewing`].
-    pub(super) renewing: bool,
+    pub(super) rights: Rights,
 }
 
 impl Plugin {
@@ -66,8 +65,9 @@ impl Plugin {
     ) -> Result<Admitted, Reason> {
         if let Some(session) = desk.sessions.borrow().find(client_id, client.mark(), user_name) {
             let snapshot = self.live.snapshot();
-            let device = still(&snapshot, session, client_id, unix_now())?;
-            return Ok(Admitted { snapshot, device, renewing: session.renewing });
+            let Present { device, rights } = self.still(&snapshot, session, client_id, unix_now())?;
+            let device = device.id;
+            return Ok(Admitted { snapshot, device, rights });
         }
         self.ready(Some(desk))?;
         let connected = client.has_address();
@@ -87,10 +87,8 @@ impl Plugin {
         // Loaded only now: what was just confirmed may be newer than what there was before.
         let snapshot = self.live.snapshot();
         let proof = proved.as_ref().map_or(Proof::UserName(user_name), Proved::proof);
-        let (device, renewing) = match self.welcome(&snapshot, proof, Some(client_id), unix_now()) {
-            Ok((device, renewing)) => (device, renewing),
-            Err(refusal) => return Err(refusal.reason),
-        };
+        let welcome = self.welcome(&snapshot, proof, Some(client_id), unix_now());
+        let (Present { device, rights }, renewing) = welcome.map_err(|refusal| refusal.reason)?;
         if let Some(Proved::Certificate(certificate)) = &proved {
             self.check_user_name(&snapshot, device, certificate.common_name.as_deref(), user_name)?;
         }
@@ -99,7 +97,7 @@ impl Plugin {
             let session = Session { mark: client.mark(), user_name: user_name.into(), proved, device, renewing };
             desk.sessions.borrow_mut().start(client_id, session);
         }
-        Ok(Admitted { snapshot, device, renewing })
+        Ok(Admitted { snapshot, device, rights })
     }
 
     /// Whether somebody who comes in with this proof may be here under this client id; and whether only in order to
@@ -110,10 +108,10 @@ impl Plugin {
         proof: Proof<'_>,
         client_id: Option<&str>,
         now: UnixSeconds,
-    ) -> Result<(&'s SharedDevice, bool), Refusal<'s>> {
-        let (device, renewing) = self.present(snapshot, proof, now)?;
-        snapshot.bound(device, client_id)?;
-        Ok((device, renewing))
+    ) -> Result<(Present<'s>, bool), Refusal<'s>> {
+        let (present, renewing) = self.present(snapshot, proof, now)?;
+        snapshot.bound(present, client_id)?;
+        Ok((present, renewing))
     }
 
     /// As [`Self::welcome`], where there is no client id yet.
@@ -122,21 +120,57 @@ impl Plugin {
         snapshot: &'s Snapshot,
         proof: Proof<'_>,
         now: UnixSeconds,
-    ) -> Result<(&'s SharedDevice, bool), Refusal<'s>> {
-        let (device, renewing) = match snapshot.present(proof, now) {
-            Ok(device) => (device, false),
+    ) -> Result<(Present<'s>, bool), Refusal<'s>> {
+        let (present, renewing) = match snapshot.present(proof, now) {
+            Ok(present) => (present, false),
             Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) })
                 if self.config.expired == Expired::RenewOnly =>
             {
-                (device, true)
+                (self.renewal(snapshot, device), true)
             }
             Err(refusal) => return Err(refusal),
         };
         if let Proof::Certificate(certificate) = proof {
-            let refuse = |reason| Refusal { reason, device: Some(device) };
+            let refuse = |reason| Refusal { reason, device: Some(present.device) };
             snapshot.revocations().suffice(certificate, now).map_err(refuse)?;
         }
-        Ok((device, renewing))
+        Ok((present, renewing))
+    }
+
+    /// What a device may whose certificate has expired.
+    fn renewal<'s>(&self, snapshot: &'s Snapshot, device: &'s SharedDevice) -> Present<'s> {
+        let role = snapshot.role_named(&self.config.renewal_role).map(|role| role.id());
+        Present { device, rights: Rights::Only(role) }
+    }
+
+    /// The device that a session belongs to, if it may still be here.
+    pub(super) fn still<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        session: &Session,
+        client_id: &str,
+        now: UnixSeconds,
+    ) -> Result<Present<'s>, Reason> {
+        let present = match snapshot.present(session.proved.proof(), now) {
+            Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) }) if session.renewing => {
+                Ok(self.renewal(snapshot, device))
+            }
+            result @ Err(Refusal { reason: Reason::PasswordChanged, device: Some(device) }) => {
+                match (&session.proved, upgraded_hash(device, session)) {
+                    (Proved::Password { user_name, .. }, Some(hash)) => {
+                        snapshot.present(Proof::Password { user_name, hash }, now)
+                    }
+                    _ => result,
+                }
+            }
+            // The certificate may be good again, where a clock was set back; the session stays what it was.
+            Ok(Present { device, .. }) if session.renewing => Ok(self.renewal(snapshot, device)),
+            result => result,
+        };
+        let present = present.and_then(|present| snapshot.bound(present, Some(client_id)).map(|()| present));
+        let present = present.map_err(|refusal| refusal.reason)?;
+        // An identity that has passed to another device takes nobody's session along.
+        if present.device.id == session.device { Ok(present) } else { Err(Reason::IdentityMoved) }
     }
 
     /// Where the broker names the user by the common name, that name must be this device's as well.
@@ -170,26 +204,4 @@ pub(super) fn upgraded_hash<'d>(device: &'d SharedDevice, session: &Session) -> 
     let Proved::Password { user_name, hash } = &session.proved else { return None };
     let stored = device.credential(CredentialKind::Password, user_name)?.secret.as_deref()?;
     is_upgrade(hash, stored).then_some(stored)
-}
-
-/// The device that a session belongs to, if it may still be here.
-pub(super) fn still(
-    snapshot: &Snapshot,
-    session: &Session,
-    client_id: &str,
-    now: UnixSeconds,
-) -> Result<DeviceId, Reason> {
-    let device = match snapshot.present(session.proved.proof(), now) {
-        Err(Refusal { reason: Reason::CertificateExpired, device: Some(device) }) if session.renewing => Ok(device),
-        Err(Refusal { reason: Reason::PasswordChanged, device: Some(device) })
-            if upgraded_hash(device, session).is_some() =>
-        {
-            Ok(device)
-        }
-        result => result,
-    };
-    let device = device.and_then(|device| snapshot.bound(device, Some(client_id)).map(|()| device));
-    let device = device.map_err(|refusal| refusal.reason)?;
-    // An identity that has passed to another device takes nobody's session along.
-    if device.id == session.device { Ok(device.id) } else { Err(Reason::IdentityMoved) }
 }

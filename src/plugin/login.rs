@@ -20,7 +20,7 @@ use crate::live::unix_now;
 use crate::live::upgrades::{Upgrade, Upgrades};
 use crate::policy::decision::Reason;
 use crate::policy::device::{CredentialKind, DeviceId};
-use crate::policy::snapshot::{Proof, Snapshot};
+use crate::policy::snapshot::{Present, Proof, Snapshot};
 
 /// All that logins need to remember.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Plugin {
         }
         let hash = stored.unwrap_or_default();
         match self.welcome(&snapshot, Proof::Password { user_name, hash }, client_id, unix_now()) {
-            Ok((device, renewing)) => {
+            Ok((Present { device, .. }, renewing)) => {
                 if let Some(client_id) = client_id {
                     let session = Session {
                         mark: client.mark(),

@@ -125,6 +125,7 @@ mod tests {
             identity: (*identity).into(),
             secret: Some((*hash).into()),
             issuer: None,
+            role: None,
             revoked: false,
             not_before: None,
             not_after: None,

@@ -26,6 +26,15 @@ pub enum DeviceStatus {
     Revoked,
 }
 
+/// By which rules somebody is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Those of the device's own roles.
+    Own,
+    /// Those of this role in their place; none at all where there is no such role.
+    Only(Option<RoleId>),
+}
+
 /// How a device proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CredentialKind {
@@ -93,6 +102,12 @@ impl CredentialKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
+    /// Whether it is something that a certificate says.
+    #[must_use]
+    pub const fn is_certificate(self) -> bool {
+        !matches!(self, Self::Psk | Self::Password)
+    }
+
     /// Whether it is the fingerprint of a certificate or of its key.
     #[must_use]
     pub const fn is_fingerprint(self) -> bool {
@@ -116,6 +131,9 @@ pub struct Credential {
     pub secret: Option<Box<str>>,
     /// x509: the SHA-256, in hexadecimal digits, of the public key of an authority that must have issued the certificate.
     pub issuer: Option<Box<str>>,
+    /// Who shows it has the rights of this role and no others, and only until the device has a certificate. `None`: the
+    /// device's own roles.
+    pub role: Option<RoleId>,
     pub revoked: bool,
     /// The first second in which it is good.
     pub not_before: Option<UnixSeconds>,
@@ -172,6 +190,21 @@ impl Device {
             (None, DeviceStatus::Active) => Ok(()),
             (None, DeviceStatus::Suspended) => Err(Reason::DeviceSuspended),
             (None, DeviceStatus::Revoked) => Err(Reason::DeviceRevoked),
+        }
+    }
+
+    /// Whether one of its credentials is good at this time, and for which rights.
+    ///
+    /// What it began its life with is over for good once it has a certificate, however that came into the database and
+    /// whatever has become of it.
+    pub fn good(&self, credential: &Credential, now: UnixSeconds) -> Result<Rights, Reason> {
+        credential.good(now)?;
+        match credential.role {
+            None => Ok(Rights::Own),
+            Some(_) if self.credentials.iter().any(|other| other.role.is_none() && other.kind.is_certificate()) => {
+                Err(Reason::CredentialRevoked)
+            }
+            Some(role) => Ok(Rights::Only(Some(role))),
         }
     }
 

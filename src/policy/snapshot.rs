@@ -11,7 +11,7 @@ use imbl::{GenericHashMap, OrdSet};
 
 use super::certificate::Certificate;
 use super::decision::{Question, Reason, Verdict};
-use super::device::{Credential, CredentialKind, Device, DeviceId, RoleId, SharedDevice, UnixSeconds};
+use super::device::{Credential, CredentialKind, Device, DeviceId, Rights, RoleId, SharedDevice, UnixSeconds};
 use super::revocation::Revocations;
 use super::role::{Role, judge};
 
@@ -42,6 +42,14 @@ impl std::fmt::Debug for Proof<'_> {
             Self::UserName(name) => f.debug_tuple("UserName").field(name).finish(),
         }
     }
+}
+
+/// Somebody who may be here.
+#[derive(Debug, Clone, Copy)]
+pub struct Present<'s> {
+    pub device: &'s SharedDevice,
+    /// What came with the proof.
+    pub rights: Rights,
 }
 
 /// Why somebody is refused, and which device it is if it is one of ours.
@@ -143,17 +151,29 @@ impl Snapshot {
         any.then(|| self.ends.range(moments)).into_iter().flatten().map(|(_, device)| *device)
     }
 
-    /// The roles of a device.
-    pub fn roles_of<'s>(&'s self, device: &'s Device) -> impl Iterator<Item = &'s Role> + Clone {
-        device.roles.iter().filter_map(|id| self.roles.get(id)).map(|role| &**role)
+    /// The role with this name.
+    #[must_use]
+    pub fn role_named(&self, name: &str) -> Option<&Arc<Role>> {
+        self.roles.values().find(|role| role.name() == name)
+    }
+
+    /// The roles by which a device is judged.
+    pub fn roles_of<'s>(&'s self, device: &'s Device, rights: Rights) -> impl Iterator<Item = &'s Role> + Clone {
+        let (own, only) = match rights {
+            Rights::Own => (&*device.roles, None),
+            Rights::Only(role) => (&[][..], role),
+        };
+        own.iter().copied().chain(only).filter_map(|id| self.roles.get(&id)).map(|role| &**role)
     }
 
     /// The device that has this identity, and whether both are good now.
     ///
     /// This is the one question that every gate asks.
-    pub fn present(&self, proof: Proof<'_>, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
+    pub fn present(&self, proof: Proof<'_>, now: UnixSeconds) -> Result<Present<'_>, Refusal<'_>> {
         match proof {
-            Proof::Identity(kind, identity) => self.present_by_identity(kind, identity, now).map(|(device, _)| device),
+            Proof::Identity(kind, identity) => {
+                self.present_by_identity(kind, identity, now).map(|(present, _)| present)
+            }
             Proof::Password { user_name, hash } => self.present_by_password(user_name, hash, now),
             Proof::Certificate(certificate) => self.present_by_certificate(certificate, now),
             Proof::UserName(name) => self.present_by_user_name(name, now),
@@ -166,34 +186,26 @@ impl Snapshot {
         proof: Proof<'_>,
         client_id: Option<&str>,
         now: UnixSeconds,
-    ) -> Result<&SharedDevice, Refusal<'_>> {
-        let device = self.present(proof, now)?;
-        self.bound(device, client_id).map(|()| device)
+    ) -> Result<Present<'_>, Refusal<'_>> {
+        let present = self.present(proof, now)?;
+        self.bound(present, client_id).map(|()| present)
     }
 
-    /// Whether this device may use this client id.
-    pub fn bound<'s>(&self, device: &'s SharedDevice, client_id: Option<&str>) -> Result<(), Refusal<'s>> {
+    /// Whether this client id may be used. Who has other rights than its own is bound by its own roles nonetheless, so that
+    /// it takes over nobody's session that it could not take over with all of them.
+    pub fn bound<'s>(&self, present: Present<'s>, client_id: Option<&str>) -> Result<(), Refusal<'s>> {
+        let Present { device, rights } = present;
         let names = device.names(client_id);
+        let by_roles = |rights| self.roles_of(device, rights).all(|role| role.client_id().admits(client_id, &names));
         let bound = device.client_id.admits(client_id, &names)
-            && self.roles_of(device).all(|role| role.client_id().admits(client_id, &names));
+            && by_roles(Rights::Own)
+            && (rights == Rights::Own || by_roles(rights));
         if bound { Ok(()) } else { Err(Refusal { reason: Reason::ClientIdMismatch, device: Some(device) }) }
     }
 
-    /// Whether a device may do this. Whether it may be here is a question of its own: [`Self::admit`].
-    pub fn judge(&self, device: &Device, client_id: Option<&str>, question: &Question<'_>) -> Verdict {
-        judge(self.roles_of(device), &device.names(client_id), question)
-    }
-
-    /// As [`Self::judge`], by the rules of the role with this name instead of those of the device's own roles.
-    pub fn judge_by_role(
-        &self,
-        role: &str,
-        device: &Device,
-        client_id: Option<&str>,
-        question: &Question<'_>,
-    ) -> Verdict {
-        let role = self.roles.values().filter(|other| other.name() == role).map(|role| &**role);
-        judge(role, &device.names(client_id), question)
+    /// Whether a device with these rights may do this. Whether it may be here is a question of its own: [`Self::admit`].
+    pub fn judge(&self, device: &Device, rights: Rights, client_id: Option<&str>, question: &Question<'_>) -> Verdict {
+        judge(self.roles_of(device, rights), &device.names(client_id), question)
     }
 
     fn present_by_identity(
@@ -201,34 +213,30 @@ impl Snapshot {
         kind: CredentialKind,
         identity: &str,
         now: UnixSeconds,
-    ) -> Result<(&SharedDevice, &Credential), Refusal<'_>> {
+    ) -> Result<(Present<'_>, &Credential), Refusal<'_>> {
         let Some(device) = self.owner(kind, identity) else {
             return Err(Refusal { reason: Reason::UnknownIdentity, device: None });
         };
         let refuse = |reason| Refusal { reason, device: Some(device) };
         device.present().map_err(refuse)?;
         let credential = device.credential(kind, identity).ok_or(refuse(Reason::UnknownIdentity))?;
-        credential.good(now).map_err(refuse)?;
-        Ok((device, credential))
+        let rights = device.good(credential, now).map_err(refuse)?;
+        Ok((Present { device, rights }, credential))
     }
 
     /// Whoever came by a hash that is not the stored one any more came by a password that may have been changed.
-    fn present_by_password(&self, user_name: &str, hash: &str, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
-        let (device, credential) = self.present_by_identity(CredentialKind::Password, user_name, now)?;
+    fn present_by_password(&self, user_name: &str, hash: &str, now: UnixSeconds) -> Result<Present<'_>, Refusal<'_>> {
+        let (present, credential) = self.present_by_identity(CredentialKind::Password, user_name, now)?;
         if credential.secret.as_deref() == Some(hash) {
-            Ok(device)
+            Ok(present)
         } else {
-            Err(Refusal { reason: Reason::PasswordChanged, device: Some(device) })
+            Err(Refusal { reason: Reason::PasswordChanged, device: Some(present.device) })
         }
     }
 
     /// What speaks against the certificate itself comes first, so that it is told to whoever else decides about those
     /// whom this database does not know; its dates come last, for those who let an expired one renew itself.
-    fn present_by_certificate(
-        &self,
-        certificate: &Certificate,
-        now: UnixSeconds,
-    ) -> Result<&SharedDevice, Refusal<'_>> {
+    fn present_by_certificate(&self, certificate: &Certificate, now: UnixSeconds) -> Result<Present<'_>, Refusal<'_>> {
         let by_name = self.owner(certificate.kind, &certificate.identity);
         let refuse = |reason| Refusal { reason, device: by_name };
         self.revocations.check(certificate).map_err(refuse)?;
@@ -236,12 +244,14 @@ impl Snapshot {
             Some(issuer) if !certificate.issued_by(issuer) => Err(refuse(Reason::WrongIssuer)),
             _ => Ok(()),
         };
+        let mut narrowed = None;
         if self.fingerprints > 0 {
             let kinds = [CredentialKind::X509Sha256, CredentialKind::X509SpkiSha256];
             for (kind, identity) in kinds.into_iter().zip([&certificate.sha256, &certificate.spki_sha256]) {
                 let Some(owner) = self.owner(kind, identity) else { continue };
                 let Some(credential) = owner.credential(kind, identity) else { continue };
-                credential.good(now).map_err(refuse)?;
+                let rights = owner.good(credential, now).map_err(refuse)?;
+                narrowed = narrowed.or(Some(rights).filter(|rights| *rights != Rights::Own));
                 // One device's certificate that another is known by: neither may act as the other.
                 if by_name.is_some_and(|device| device.id != owner.id) {
                     return Err(refuse(Reason::AmbiguousIdentity));
@@ -249,14 +259,22 @@ impl Snapshot {
                 issued(credential)?;
             }
         }
-        let (device, credential) = self.present_by_identity(certificate.kind, &certificate.identity, now)?;
+        let (mut present, credential) = self.present_by_identity(certificate.kind, &certificate.identity, now)?;
         issued(credential)?;
-        certificate.good(now).map_err(refuse)?;
-        Ok(device)
+        if let (Rights::Own, Some(rights)) = (present.rights, narrowed) {
+            present.rights = rights;
+        }
+        certificate.good(now).map_err(|reason| match (reason, present.rights) {
+            // What a device begins its life with is not renewed.
+            (Reason::CertificateExpired, Rights::Only(_)) => refuse(Reason::Expired),
+            (reason, _) => refuse(reason),
+        })?;
+        Ok(present)
     }
 
-    /// Any credential that gives the client this user name is enough, and one is needed.
-    fn present_by_user_name(&self, name: &str, now: UnixSeconds) -> Result<&SharedDevice, Refusal<'_>> {
+    /// Any credential that gives the client this user name is enough, and one is needed. Which it was is not known, so one
+    /// without the device's own rights is enough to have none of them.
+    fn present_by_user_name(&self, name: &str, now: UnixSeconds) -> Result<Present<'_>, Refusal<'_>> {
         const KINDS: [CredentialKind; 3] = [CredentialKind::X509Cn, CredentialKind::Psk, CredentialKind::Password];
         let by_identity = KINDS.iter().filter_map(|&kind| self.owner(kind, name));
         let mut owners = self.device_named(name).into_iter().chain(by_identity);
@@ -270,17 +288,18 @@ impl Snapshot {
         }
         device.present().map_err(refuse)?;
         let named = &*device.name == name;
-        let mut reason = Reason::UnknownIdentity;
+        let (mut found, mut reason) = (None, Reason::UnknownIdentity);
         for credential in &device.credentials {
             // Under its own name a device may be here by any credential: the plugin named the user.
             if named || (credential.kind.names_the_user() && &*credential.identity == name) {
-                match credential.good(now) {
-                    Ok(()) => return Ok(device),
+                match device.good(credential, now) {
+                    Ok(Rights::Own) => found = found.or(Some(Rights::Own)),
+                    Ok(only) => found = Some(only),
                     Err(why) => reason = why,
                 }
             }
         }
-        Err(refuse(reason))
+        found.map(|rights| Present { device, rights }).ok_or(refuse(reason))
     }
 
     /// This version with other revocations.
@@ -437,6 +456,8 @@ impl equivalent::Equivalent<ByIdentity> for Identity<'_> {
     }
 }
 
+#[cfg(test)]
+mod bootstrap_tests;
 #[cfg(test)]
 mod certificate_tests;
 #[cfg(test)]

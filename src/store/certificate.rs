@@ -96,7 +96,11 @@ impl Store {
 }
 
 /// The rows that name this certificate, however they write it.
-async fn rows_of(connection: &mut impl Ask, issuer: &str, serial: &str) -> Result<Vec<RevokedCertificate>, StoreError> {
+pub(super) async fn rows_of(
+    connection: &mut impl Ask,
+    issuer: &str,
+    serial: &str,
+) -> Result<Vec<RevokedCertificate>, StoreError> {
     let refused = |error: crate::credential::certificate::CertificateError| StoreError::Refused(error.to_string());
     let wanted = id(issuer, serial).map_err(refused)?;
     // Of one serial number there are few, each from another issuer.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::connection::{Ask, sql};
-use super::{Noun, Store, StoreError, device};
+use super::{Noun, Store, StoreError, device, issued, role};
 use crate::credential::certificate::Field;
 use crate::policy::device::CredentialKind;
 
@@ -86,6 +86,8 @@ pub struct NewCredential {
     /// x509: the authority that must have issued the certificate, by the SHA-256 of its public key in 64 lower-case
     /// hexadecimal digits.
     pub issuer: Option<String>,
+    /// The only role that it gives, until the device has a certificate.
+    pub only_role: Option<String>,
     /// RFC 3339.
     pub not_before: Option<String>,
     /// RFC 3339.
@@ -96,7 +98,7 @@ impl NewCredential {
     /// One without limits.
     #[must_use]
     pub const fn new(identity: String, proof: Proof) -> Self {
-        Self { identity, proof, issuer: None, not_before: None, not_after: None }
+        Self { identity, proof, issuer: None, only_role: None, not_before: None, not_after: None }
     }
 }
 
@@ -107,6 +109,8 @@ pub struct Credential {
     pub kind: String,
     pub identity: String,
     pub issuer: Option<String>,
+    /// The only role that it gives, until the device has a certificate.
+    pub only_role: Option<String>,
     pub status: String,
     pub not_before: Option<String>,
     pub not_after: Option<String>,
@@ -115,16 +119,19 @@ pub struct Credential {
 
 /// A query for [`Credential`]s, but for which and in what order.
 pub(super) const SELECT: &str = "\
-    SELECT devices.name AS device, kind, identity, issuer, credentials.status, not_before, not_after, \
+    SELECT devices.name AS device, kind, identity, issuer, only_roles.name AS only_role, credentials.status, not_before, not_after, \
            credentials.created_at \
-    FROM credentials JOIN devices ON devices.id = device_id";
+    FROM credentials JOIN devices ON devices.id = device_id LEFT JOIN roles AS only_roles ON only_roles.id = role_id";
 
 impl Store {
-    /// Adds a credential to a device.
+    /// Adds a credential to a device. If it stands for a certificate, what the device began its life with is over.
     pub async fn add_credential(&mut self, device: &str, new: &NewCredential) -> Result<Credential, StoreError> {
         let mut tx = self.begin().await?;
         let device_id = device::require(&mut tx, device).await?;
         insert(&mut tx, device_id, new).await?;
+        if new.only_role.is_none() && matches!(new.proof, Proof::X509(_)) {
+            issued::retire(&mut tx, device_id).await?;
+        }
         let all = of_device(&mut tx, device_id).await?;
         let kind = new.proof.kind();
         let added = all.into_iter().find(|it| it.kind == kind.as_str() && it.identity == new.identity);
@@ -232,19 +239,37 @@ pub(super) async fn insert(connection: &mut impl Ask, device_id: i64, new: &NewC
         Proof::Psk(psk) => (Some(psk.sealed.as_str()), Some(psk.digest.as_str())),
         Proof::Password(HashedPassword(hash)) => (Some(hash.as_str()), None),
     };
-    let query =
-        sql("INSERT INTO credentials (device_id, kind, identity, secret, secret_digest, issuer, not_before, not_after)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(device_id)
-        .bind(new.proof.kind().as_str())
-        .bind(&new.identity)
-        .bind(secret)
-        .bind(digest)
-        .bind(&new.issuer)
-        .bind(&new.not_before)
-        .bind(&new.not_after);
+    let only_role = match &new.only_role {
+        Some(name) => Some(only_role(connection, device_id, name).await?),
+        None => None,
+    };
+    let query = sql("INSERT INTO credentials
+             (device_id, kind, identity, secret, secret_digest, issuer, role_id, not_before, not_after)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    .bind(device_id)
+    .bind(new.proof.kind().as_str())
+    .bind(&new.identity)
+    .bind(secret)
+    .bind(digest)
+    .bind(&new.issuer)
+    .bind(only_role)
+    .bind(&new.not_before)
+    .bind(&new.not_after);
     connection.execute(query).await?;
     Ok(())
+}
+
+/// The role that a credential to begin with gives, unless it could never be used.
+async fn only_role(connection: &mut impl Ask, device_id: i64, name: &str) -> Result<i64, StoreError> {
+    let id = role::require(connection, name).await?;
+    let query = "SELECT kind, identity FROM credentials
+                 WHERE device_id = ? AND role_id IS NULL AND kind LIKE 'x509%' ORDER BY id LIMIT 1";
+    match connection.optional::<(String, String)>(sql(query).bind(device_id)).await? {
+        Some((kind, identity)) => Err(StoreError::Conflict(format!(
+            "the device has a certificate ({kind} `{identity}`), so it can begin with nothing else"
+        ))),
+        None => Ok(id),
+    }
 }
 
 pub(super) async fn of_device(connection: &mut impl Ask, id: i64) -> Result<Vec<Credential>, StoreError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::connection::{Ask, sql};
 use super::credential::{Credential, NewCredential};
 use super::{Noun, Store, StoreError, credential, read, role};
+use crate::policy::device as policy;
 use crate::policy::snapshot::Snapshot;
 
 /// What may become of a device.
@@ -132,7 +133,9 @@ impl Store {
         let mut tx = self.begin_read().await?;
         let id = require(&mut tx, name).await?;
         let devices = read::devices(&mut tx, Some(&[id])).await?;
-        let granted: Vec<_> = devices.iter().flat_map(|device| device.roles.iter().copied()).collect();
+        let of_credentials = |device: &policy::Device| device.credentials.iter().filter_map(|it| it.role).collect();
+        let granted = devices.iter().flat_map(|device| [device.roles.to_vec(), of_credentials(device)].concat());
+        let granted: Vec<_> = granted.collect();
         let roles = read::roles(&mut tx, Some(&granted)).await?;
         Ok(Snapshot::default().next(
             0,

@@ -95,7 +95,8 @@ pub(super) async fn devices(connection: &mut impl Ask, ids: Option<&[DeviceId]>)
     )
     .await?;
     let mut owners = Owners::new(&mut drafts, |draft| draft.id);
-    let columns = format!("device_id, kind, identity, secret, issuer, status, {}", connection.dialect().moments());
+    let columns =
+        format!("device_id, kind, identity, secret, issuer, role_id, status, {}", connection.dialect().moments());
     select(connection, "credentials", "device_id", &columns, ids, |row| {
         if let Some(draft) = owners.of(row_number(row, "device_id")?) {
             draft.add_credential(row);

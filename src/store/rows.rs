@@ -56,7 +56,7 @@ impl DeviceDraft {
         Ok(Self { id, name, status, client_id, attributes, credentials: Vec::new(), roles: Vec::new(), unreadable })
     }
 
-    /// Takes a row of `kind, identity, secret, issuer, status, not_before, not_after` (the times in RFC 3339).
+    /// Takes a row of `kind, identity, secret, issuer, role_id, status, not_before, not_after` (the times in RFC 3339).
     pub(super) fn add_credential(&mut self, row: &dyn Columns) {
         match credential(row) {
             Ok(credential) => self.credentials.push(credential),
@@ -209,6 +209,7 @@ fn credential(row: &dyn Columns) -> Result<Credential, Fault> {
         identity: row.text("identity").and_then(required("identity")).map_err(of_credential)?,
         secret: row.text("secret").map_err(of_credential)?,
         issuer: row.text("issuer").and_then(key_digest).map_err(of_credential)?,
+        role: row.number("role_id").map_err(of_credential)?,
         revoked,
         not_before: moment(row, "not_before").map_err(of_credential)?,
         not_after: moment(row, "not_after").map_err(of_credential)?,

@@ -124,10 +124,10 @@ fn oracle(database: &Path, names: &[String]) -> Answers {
 
 fn allowed(snapshot: &Snapshot, name: &str) -> Option<[bool; TOPICS.len()]> {
     let client_id = format!("{name}-asks");
-    let device = snapshot.admit(Proof::Identity(CredentialKind::Psk, name), Some(&client_id), unix_now()).ok()?;
+    let present = snapshot.admit(Proof::Identity(CredentialKind::Psk, name), Some(&client_id), unix_now()).ok()?;
     Some(TOPICS.map(|topic| {
         let question = Question { action: Action::Publish, topic, qos: 1, retain: false };
-        snapshot.judge(device, Some(&client_id), &question).allowed
+        snapshot.judge(present.device, present.rights, Some(&client_id), &question).allowed
     }))
 }
 

@@ -39,6 +39,9 @@ fn revocation_role_change_and_reactivation(mosquitto: &Mosquitto, kind: Kind) {
         fleet.warden(&["device", "revoke", name, "--reason", "stolen"]);
         client.closed();
         fleet.warden(&["device", "activate", name]);
+        // What ended with it stays so.
+        assert!(!admitted(), "{kind:?}: activated, without a credential");
+        fleet.sql("UPDATE credentials SET status = 'active'");
         eventually("it is admitted again", || admitted().then_some(()));
     }
 }

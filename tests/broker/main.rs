@@ -48,6 +48,8 @@ mod hostile;
 mod identity;
 /// Pre-shared keys, and the key that seals them, are replaced while brokers run.
 mod keys;
+/// A device from its first key to its end.
+mod life;
 /// What the authorities' responders say, and what holds while they say nothing.
 mod ocsp;
 /// The database goes and comes back, or is away when a broker starts.

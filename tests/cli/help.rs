@@ -52,6 +52,10 @@ fn every_example_can_be_pasted() {
         "warden role add sensor",
         "warden role add logger",
         "warden role add gateway --client-id '%u-*'",
+        "warden role add bootstrap",
+        "umask 077 && openssl rand -hex 16 > passphrase",
+        "openssl req -new -newkey rsa:2048 -nodes -subj /CN=any -keyout device-002.key -out device-002.csr 2>&1",
+        "openssl req -new -newkey rsa:2048 -nodes -subj /CN=any -keyout device-003.key -out device-003.csr 2>&1",
         "warden rule add sensor allow publish 'devices/%u/#'",
     ] {
         paste(&warden, line);
@@ -83,6 +87,7 @@ fn every_example_can_be_pasted() {
         "credential list",
         "credential rotate",
         "key",
+        "ca ",
         "certificate",
         "crl",
         "device suspend",
@@ -131,7 +136,8 @@ fn paste(warden: &Warden, line: &str) {
     let path = format!("{}:/usr/bin:/bin", directory.display());
     let mut command = std::process::Command::new("sh");
     command.arg("-c").arg(line).env_clear().env("PATH", path).current_dir(warden.directory.path());
-    let output = command.env("WARDEN_DATABASE", "./warden.db").stdin(std::process::Stdio::null()).output().unwrap();
+    command.env("WARDEN_DATABASE", "./warden.db").env("WARDEN_PASSPHRASE_FILE", "passphrase");
+    let output = command.stdin(std::process::Stdio::null()).output().unwrap();
     // A denial is an answer, and so is a finding, or that no broker is there to confirm anything.
     assert!(matches!(output.status.code(), Some(0 | 3 | 7 | 8)), "{line}: {output:?}");
 }
@@ -157,8 +163,9 @@ fn the_first_help_reads_like_this() {
       init         Make the database and the key file, or bring the database up to date
       device       Add, list, show, change and remove devices; suspend, revoke and activate them
       credential   Add, list, rotate, revoke and remove the ways in which devices prove who they are
-      certificate  Revoke single certificates and take it back, list the revoked ones, look into a
-                   certificate
+      certificate  Issue certificates to devices and renew them; revoke single ones and take it back;
+                   list them, look into them
+      ca           Make an authority that issues certificates to devices, and look at it
       crl          Import the revocation lists of authorities, and show which there are
       key          Replace the key that pre-shared keys are sealed with
       role         Add, list, show and remove roles; grant them to devices and withdraw them
@@ -205,6 +212,8 @@ fn the_first_help_reads_like_this() {
       warden rule add sensor allow publish 'devices/%u/#'
       warden device add device-001 --cn --role sensor
       warden explain device-001 publish devices/device-001/temperature
+      warden ca init fleet-ca
+      warden certificate issue device-002 --ca fleet-ca
       warden device revoke device-001 --reason stolen
     "#);
 }
@@ -227,6 +236,13 @@ fn the_help_of_a_verb_reads_like_this() {
           --password [<USER_NAME>]  It has a password, for this user name [default: the name of the
                                     device]; it is asked for on the terminal
           --stdin                   Read the password from standard input instead
+          --bootstrap [<IDENTITY>]  It gets a pre-shared key to begin with, for this identity, which
+                                    gives it one role alone and is over with its first certificate
+                                    [default: the name of the device with `-bootstrap` behind it]; the
+                                    key is shown this once
+          --bootstrap-role <ROLE>   The role that it begins with [default: bootstrap]
+          --until <TIME>            Until when it may begin, for instance 2026-01-31T12:00:00Z [default:
+                                    until it has its first certificate]
           --role <ROLE>             It has this role; may be repeated
           --client-id <PATTERN>     Which client ids it may use; `%u` is its name, `*` any characters
           --attribute <NAME=VALUE>  For `%{NAME}` in topics; may be repeated
@@ -247,5 +263,7 @@ fn the_help_of_a_verb_reads_like_this() {
         --role sensor --role logger
       openssl rand -base64 18 | tee device-004.password |
         warden device add device-004 --password --stdin --role sensor
+      warden device add device-005 --role sensor --bootstrap \
+        --until 2036-06-30T00:00:00Z
     "#);
 }

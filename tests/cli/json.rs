@@ -51,6 +51,7 @@ fn every_verb_answers_in_json() {
         "certificate revoke --serial 4a02 --issuer CN=ca --reason lost",
         "certificate list",
         "certificate unrevoke --serial 4a02 --issuer CN=ca",
+        "device revoke device-001 --dry-run",
         "device suspend device-001",
         "device activate device-001",
         "explain device-001 publish devices/device-001/a --qos 1",
@@ -71,9 +72,9 @@ fn a_device_has_this_shape() {
     let warden = Warden::new();
     warden.done("role add sensor");
     let added = warden.json("device add device-001 --cn --psk p --role sensor --client-id %u --attribute site=oslo");
-    assert_snapshot!(shape(added), @r#"{"attributes":{"site":"oslo"},"changed":true,"client_id":"%u","created_at":"[time]","credentials":[{"created_at":"[time]","device":"device-001","identity":"p","issuer":null,"kind":"psk","not_after":null,"not_before":null,"status":"active"},{"created_at":"[time]","device":"device-001","identity":"device-001","issuer":null,"kind":"x509_cn","not_after":null,"not_before":null,"status":"active"}],"name":"device-001","psk":{"identity":"p","key":"[key]"},"roles":["sensor"],"status":"active","status_reason":null,"updated_at":"[time]"}"#);
+    assert_snapshot!(shape(added), @r#"{"attributes":{"site":"oslo"},"changed":true,"client_id":"%u","created_at":"[time]","credentials":[{"created_at":"[time]","device":"device-001","identity":"p","issuer":null,"kind":"psk","not_after":null,"not_before":null,"only_role":null,"status":"active"},{"created_at":"[time]","device":"device-001","identity":"device-001","issuer":null,"kind":"x509_cn","not_after":null,"not_before":null,"only_role":null,"status":"active"}],"name":"device-001","psk":{"identity":"p","key":"[key]"},"roles":["sensor"],"status":"active","status_reason":null,"updated_at":"[time]"}"#);
     assert_snapshot!(shape(warden.json("device list")), @r#"[{"credentials":["psk","x509_cn"],"name":"device-001","roles":["sensor"],"status":"active","updated_at":"[time]"}]"#);
-    assert_snapshot!(shape(warden.json("device revoke device-001")), @r#"{"changed":true,"device":"device-001","status":"revoked"}"#);
+    assert_snapshot!(shape(warden.json("device revoke device-001")), @r#"{"certificates":[],"changed":true,"credentials":[{"created_at":"[time]","device":"device-001","identity":"p","issuer":null,"kind":"psk","not_after":null,"not_before":null,"only_role":null,"status":"active"},{"created_at":"[time]","device":"device-001","identity":"device-001","issuer":null,"kind":"x509_cn","not_after":null,"not_before":null,"only_role":null,"status":"active"}],"device":"device-001","dry_run":false,"status":"revoked"}"#);
 }
 
 #[test]
@@ -106,5 +107,5 @@ fn a_verdict_has_this_shape() {
 
 #[test]
 fn the_status_has_this_shape() {
-    assert_snapshot!(shape(Warden::fleet().json("status")), @r#"{"credentials":{"active":2,"revoked":0},"database":"[path]","devices":{"active":2,"revoked":0,"suspended":0},"key_file":"[path]","key_id":"[key]","key_usable":true,"revision":9,"roles":1,"rules":2,"schema":2}"#);
+    assert_snapshot!(shape(Warden::fleet().json("status")), @r#"{"credentials":{"active":2,"revoked":0},"database":"[path]","devices":{"active":2,"revoked":0,"suspended":0},"key_file":"[path]","key_id":"[key]","key_usable":true,"revision":9,"roles":1,"rules":2,"schema":3}"#);
 }

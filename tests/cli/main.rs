@@ -4,6 +4,7 @@
 //! - `init`: what is made, for whom, and what is kept
 //! - `certificates`: credentials taken from certificates; single ones revoked, taken back, listed, shown
 //! - `brokers`: which have registered, and who has not confirmed
+//! - `issuing`: an authority, the certificates that it issues, and what a device begins its life with
 //! - `crl`: revocation lists: imported if they can be believed, and what that changes
 //! - `connecting`: servers that prove who they are, and passwords that nobody else sees
 //! - `keys`: pre-shared keys: shown once, sealed, never shared
@@ -36,6 +37,7 @@ mod doctor;
 mod expectations;
 mod help;
 mod init;
+mod issuing;
 mod json;
 mod keys;
 mod lint;

@@ -57,13 +57,12 @@ fn a_denial_names_the_rule_that_nearly_allowed() {
 }
 
 #[test]
-fn a_revoked_device_may_do_nothing_until_it_is_activated() {
+fn a_suspended_device_may_do_nothing_until_it_is_activated_and_a_revoked_one_for_good() {
     let warden = Warden::fleet();
     let question = "explain device-001 publish devices/device-001/t";
     for (verb, words, allowed) in [
-        ("revoke", "now revoked", false),
-        ("revoke", "already revoked", false),
         ("suspend", "now suspended", false),
+        ("suspend", "already suspended", false),
         ("activate", "now active", true),
         ("activate", "already active", true),
     ] {
@@ -77,6 +76,11 @@ fn a_revoked_device_may_do_nothing_until_it_is_activated() {
       rule 1 of role `sensor`: allow publish devices/%u/# --max-qos 1
     ");
     assert!(warden.done("device show device-001").contains("revoked (stolen)"));
+    assert_eq!(warden.done("device revoke device-001"), "device `device-001` is already revoked\n");
+    warden.done("device activate device-001");
+    assert!(warden.run(question).stdout.starts_with("denied: credential-revoked\n"));
+    warden.done("credential add device-001 x509_cn --identity device-001.next");
+    assert_eq!(warden.run(question).code, 0);
 }
 
 #[test]
@@ -161,7 +165,7 @@ fn the_status_tells_what_is_there() {
     let warden = Warden::fleet();
     warden.done("device suspend device-001");
     let status = warden.json("status");
-    assert_eq!(status["schema"], 2);
+    assert_eq!(status["schema"], 3);
     assert_eq!(status["key_usable"], true);
     assert_eq!(status["devices"], serde_json::json!({ "active": 1, "suspended": 1, "revoked": 0 }));
     assert_eq!(status["revision"].to_string(), warden.sqlite3("SELECT max(revision) FROM change_log"));

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use mosquitto_warden::audit::diff::{Change, candidates, differences};
 use mosquitto_warden::policy::decision::{Action, Question};
-use mosquitto_warden::policy::device::{Device, DeviceStatus};
+use mosquitto_warden::policy::device::{Device, DeviceStatus, Rights};
 use mosquitto_warden::policy::role::{ClientIdBinding, Role, RuleRow, UnreadableRule};
 use mosquitto_warden::policy::rule::{Attributes, ClientIdPattern, Rule, RuleTopic};
-use mosquitto_warden::policy::snapshot::Snapshot;
+use mosquitto_warden::policy::snapshot::{Present, Snapshot};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -117,16 +117,16 @@ fn policies() -> impl Strategy<Value = (Snapshot, Snapshot)> {
 }
 
 fn admits(policy: &Snapshot, client_id: &str) -> bool {
-    policy
-        .device_named(NAME)
-        .is_some_and(|device| device.present().is_ok() && policy.bound(device, Some(client_id)).is_ok())
+    let Some(device) = policy.device_named(NAME) else { return false };
+    let present = Present { device, rights: Rights::Own };
+    device.present().is_ok() && policy.bound(present, Some(client_id)).is_ok()
 }
 
 /// The verdict of the engine: what the broker would do with a client that has proved to be the device.
 fn allowed(policy: &Snapshot, client_id: &str, question: &Question<'_>) -> bool {
-    policy
-        .device_named(NAME)
-        .is_some_and(|device| admits(policy, client_id) && policy.judge(device, Some(client_id), question).allowed)
+    policy.device_named(NAME).is_some_and(|device| {
+        admits(policy, client_id) && policy.judge(device, Rights::Own, Some(client_id), question).allowed
+    })
 }
 
 fn topics() -> Vec<String> {

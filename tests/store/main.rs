@@ -3,6 +3,7 @@
 //! - `open`: making, opening, migrating, and every kind of database that is refused
 //! - `verbs`: what each verb writes, and what it refuses
 //! - `certificates`: certificates that are revoked: the verbs, the log, and what the feed makes of them
+//! - `issued`: certificates that were issued, what a device begins its life with, and its end
 //! - `schema`: what a database refuses from any writer, its own shell included, and what its log records
 //! - `brokers`: how brokers register, and what a checkpoint proves that they confirm
 //! - `pooler`: the same through one that shares a few connections among many
@@ -27,6 +28,7 @@ mod certificates;
 mod concurrency;
 mod databases;
 mod feed;
+mod issued;
 mod open;
 mod policy_files;
 mod pooler;

@@ -15,7 +15,7 @@ fn a_database_is_made_once_and_kept_afterwards() {
         fresh.store.add_role("sensor", None, false).await.unwrap();
         let (mut again, created) = Store::create(&fresh.path().as_path().into(), None).await.unwrap();
         assert!(!created.new);
-        assert_eq!(created.before, SchemaState::Current { version: 2 });
+        assert_eq!(created.before, SchemaState::Current { version: 3 });
         assert_eq!(again.roles().await.unwrap().len(), 1);
     });
 }

@@ -6,6 +6,8 @@ use std::process::Command;
 use mosquitto_warden::audit::diff::differences;
 use mosquitto_warden::audit::policy_file::{PolicyFile, RoleText, RuleText, read};
 use mosquitto_warden::policy::decision::{Action, Question};
+use mosquitto_warden::policy::device::Rights;
+use mosquitto_warden::policy::snapshot::Present;
 use mosquitto_warden::policy::snapshot::Snapshot;
 use mosquitto_warden::store::StoreError;
 use mosquitto_warden::store::device::NewDevice;
@@ -70,12 +72,13 @@ fn verdicts(policy: &Snapshot) -> Vec<bool> {
     for name in DEVICES {
         let device = policy.device_named(name).unwrap();
         for client_id in ["d1", "d2-a", "a"] {
-            let bound = policy.bound(device, Some(client_id)).is_ok();
+            let present = Present { device, rights: Rights::Own };
+            let bound = policy.bound(present, Some(client_id)).is_ok();
             for action in [Action::Publish, Action::Subscribe, Action::Receive] {
                 for topic in ["a", "a/d1", "a/d1/b", "a/x", "x/b", "$SYS/a", "é/\"'\\", "d2-a"] {
                     for (qos, retain) in [(0, false), (1, true), (2, false)] {
                         let question = Question { action, topic, qos, retain };
-                        verdicts.push(bound && policy.judge(device, Some(client_id), &question).allowed);
+                        verdicts.push(bound && policy.judge(device, Rights::Own, Some(client_id), &question).allowed);
                     }
                 }
             }

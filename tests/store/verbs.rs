@@ -322,7 +322,7 @@ fn what_is_removed_takes_along_what_belongs_to_it() {
 fn the_status_counts_what_is_there() {
     on_every_database(async |mut fresh| {
         let before = fresh.store.status().await.unwrap();
-        assert_eq!((before.schema, before.revision, before.key_id), (2, 0, None));
+        assert_eq!((before.schema, before.revision, before.key_id), (3, 0, None));
         fresh.store.add_device(&NewDevice { credentials: vec![cn("d")], ..device("d") }, false).await.unwrap();
         fresh.store.set_key_id("k").await.unwrap();
         fresh.store.set_key_id("another").await.unwrap();

@@ -10,7 +10,7 @@ use crate::audit::client_ids::representatives;
 use crate::audit::finding::{Finding, Kind};
 use crate::audit::topics::{self, Line};
 use crate::policy::decision::{Action, Question};
-use crate::policy::device::{Device, DeviceStatus};
+use crate::policy::device::{Device, DeviceStatus, Rights};
 use crate::policy::role::{ClientIdBinding, Role, judge};
 use crate::policy::rule::Effect;
 
@@ -53,7 +53,7 @@ pub(super) fn look_at_role(fleet: &Fleet<'_>, role: &Role, findings: &mut Vec<Fi
 }
 
 fn bindings<'f>(fleet: &'f Fleet<'_>, device: &'f Device) -> impl Iterator<Item = &'f ClientIdBinding> {
-    std::iter::once(&device.client_id).chain(fleet.policy.roles_of(device).map(Role::client_id))
+    std::iter::once(&device.client_id).chain(fleet.policy.roles_of(device, Rights::Own).map(Role::client_id))
 }
 
 fn is_bound(fleet: &Fleet<'_>, device: &Device) -> bool {
@@ -92,13 +92,13 @@ pub(super) fn look(fleet: &Fleet<'_>, findings: &mut Vec<Finding>) {
             tell(DEVICE_WITHOUT_ROLE, "it may connect and do nothing: it has no role", remedy);
             continue;
         }
-        match rights(fleet, device) {
-            Some(Rights::NoClientId(patterns)) => {
+        match lack(fleet, device) {
+            Some(Lack::ClientId(patterns)) => {
                 let what = format!("no client id fits {patterns}");
                 let remedy = "change the pattern of the device or of its role".to_owned();
                 tell(CLIENT_ID_CONTRADICTION, &what, remedy);
             }
-            Some(Rights::None) => {
+            Some(Lack::Rights) => {
                 let remedy = format!("`warden explain {} publish TOPIC` says which rules nearly match", device.name);
                 tell(DEVICE_WITHOUT_RIGHTS, "all rules of its roles together allow it nothing", remedy);
             }
@@ -116,15 +116,15 @@ pub(super) fn look(fleet: &Fleet<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-enum Rights {
+enum Lack {
     /// Not one client id is admitted; the patterns.
-    NoClientId(String),
+    ClientId(String),
     /// Nothing is allowed.
-    None,
+    Rights,
 }
 
 /// What keeps a device from everything. `None`: nothing does, or it has roles without any rules, which is told of them.
-fn rights(fleet: &Fleet<'_>, device: &Device) -> Option<Rights> {
+fn lack(fleet: &Fleet<'_>, device: &Device) -> Option<Lack> {
     let names = device.names(None);
     let patterns: Vec<_> = bindings(fleet, device)
         .filter_map(|binding| match binding {
@@ -135,7 +135,7 @@ fn rights(fleet: &Fleet<'_>, device: &Device) -> Option<Rights> {
     let shown = || patterns.iter().map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>().join(" and ");
     // A pattern without a value fits nothing.
     let Some(pieces) = patterns.iter().map(|pattern| pattern.pieces(&names)).collect::<Option<Vec<_>>>() else {
-        return Some(Rights::NoClientId(shown()));
+        return Some(Lack::ClientId(shown()));
     };
     // One pattern that can be filled always fits something.
     let clients = if pieces.is_empty() {
@@ -146,18 +146,18 @@ fn rights(fleet: &Fleet<'_>, device: &Device) -> Option<Rights> {
         representatives.into_iter().filter(|(_, fits)| fits.iter().all(|fits| *fits)).map(|(id, _)| id).collect()
     };
     if clients.is_empty() {
-        return Some(Rights::NoClientId(shown()));
+        return Some(Lack::ClientId(shown()));
     }
-    let rules = || fleet.policy.roles_of(device).flat_map(Role::rules);
+    let rules = || fleet.policy.roles_of(device, Rights::Own).flat_map(Role::rules);
     rules().next()?;
     // Nearly everybody may do something that its first rule says, so little is asked.
     let may = |client: &String| allows_something(fleet, device, client);
-    if clients.iter().any(may) { None } else { Some(Rights::None) }
+    if clients.iter().any(may) { None } else { Some(Lack::Rights) }
 }
 
 fn allows_something(fleet: &Fleet<'_>, device: &Device, client: &str) -> bool {
     let names = device.names(Some(client));
-    let roles = || fleet.policy.roles_of(device);
+    let roles = || fleet.policy.roles_of(device, Rights::Own);
     let allowed = |action, topic: &str| {
         [(0, false), (0, true)].iter().any(|(qos, retain)| {
             judge(roles(), &names, &Question { action, topic, qos: *qos, retain: *retain }).allowed

@@ -88,6 +88,7 @@ fn credential(kind: CredentialKind, identity: &str) -> Credential {
         identity: identity.into(),
         secret: None,
         issuer: None,
+        role: None,
         revoked: false,
         not_before: None,
         not_after: None,

@@ -23,7 +23,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::store::feed::Everything;
 
 /// The number of the format.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 const WORD: &[u8] = b"mosquitto-warden cache\n";
 const WORD_OF_CONFIRMATION: &[u8] = b"mosquitto-warden cache confirmed\n";

@@ -9,10 +9,11 @@ use super::record::Record;
 use super::*;
 use crate::credential::psk::SealingKey;
 use crate::policy::certificate::CertificateId;
+use crate::policy::decision::{Action, Question};
 use crate::policy::device::{Credential, CredentialKind, Device, DeviceStatus};
 use crate::policy::role::{ClientIdBinding, Role, UnreadableRule};
 use crate::policy::rule::{Actions, ClientIdPattern, Effect, Rule, RuleTopic};
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{Proof, Snapshot};
 
 const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -45,6 +46,7 @@ fn device(id: i64, name: &str) -> Device {
             identity: name.into(),
             secret: Some("sealed".into()),
             issuer: None,
+            role: None,
             revoked: false,
             not_before: None,
             not_after: Some(4_000_000_000),
@@ -157,9 +159,9 @@ fn a_cache_that_is_old_of_the_future_or_of_somebody_else_is_refused_with_the_rea
     let foreign = cache_with(&directory, "6").read(&database(), NOW).unwrap_err().to_string();
     assert!(foreign.contains("is sealed with the key"), "{foreign}");
     let mut newer = fs::read(&cache.path).unwrap();
-    newer[23] = 2;
+    newer[23] = 3;
     fs::write(&cache.path, newer).unwrap();
-    assert!(refused(&database(), NOW).contains("has format 2"));
+    assert!(refused(&database(), NOW).contains("has format 3"));
     for text in ["", "device-001", "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQ\n"] {
         fs::write(&cache.path, text).unwrap();
         assert!(refused(&database(), NOW).contains("is not a cache"));
@@ -182,6 +184,30 @@ fn what_is_no_cache_is_never_replaced_and_a_writing_that_is_stopped_changes_noth
     assert!(matches!(stopped, CacheError::Interrupted(_)), "{stopped}");
     assert_eq!(fs::read(&cache.path).unwrap(), before);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+/// A broker that starts without its database must not take what a device begins its life with for more than it is.
+#[test]
+fn a_credential_to_begin_with_gives_no_more_when_it_comes_out_of_a_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = cache(&directory);
+    let topic = |text| vec![Ok(rule(1, Effect::Allow, text))];
+    let role = |id, name, text| (id, Some(Role::compile(id, name, ClientIdBinding::Any, topic(text))));
+    let beginning = Credential { identity: "begin".into(), role: Some(2), ..device(1, "d").credentials[0].clone() };
+    let devices = [Device { credentials: [beginning].into(), ..device(1, "d") }, device(2, "e")];
+    let devices = devices.into_iter().map(|device| (device.id, Some(device)));
+    let snapshot = Snapshot::default().next(7, devices, [role(1, "sensor", "own/%u"), role(2, "begin", "begin/%u")]);
+    write(&cache, &snapshot, NOW);
+    let read = again(cache.read(&database(), NOW).unwrap().everything);
+    let may = |identity, topic| {
+        let present = read.admit(Proof::Identity(CredentialKind::Psk, identity), None, NOW / 1000).unwrap();
+        let question = Question { action: Action::Subscribe, topic, qos: 0, retain: false };
+        read.judge(present.device, present.rights, None, &question).allowed
+    };
+    assert!(may("begin", "begin/d"));
+    assert!(!may("begin", "own/d"));
+    assert!(may("e", "own/e"));
+    assert!(!may("e", "begin/e"));
 }
 
 /// What lies on the shelf when its keeper goes, or soon after it was put there, can be read.
@@ -233,13 +259,14 @@ fn credential() -> impl Strategy<Value = Credential> {
         prop::option::of(text()),
         prop::option::of(text()),
         any::<bool>(),
-        any::<(Option<i64>, Option<i64>)>(),
+        any::<(Option<i64>, Option<i64>, Option<i64>)>(),
     )
-        .prop_map(|(kind, identity, secret, issuer, revoked, (not_before, not_after))| Credential {
+        .prop_map(|(kind, identity, secret, issuer, revoked, (role, not_before, not_after))| Credential {
             kind,
             identity,
             secret,
             issuer,
+            role,
             revoked,
             not_before,
             not_after,

@@ -17,6 +17,7 @@ pub(super) fn credential(kind: CredentialKind, identity: &str) -> Credential {
         identity: identity.into(),
         secret: None,
         issuer: None,
+        role: None,
         revoked: false,
         not_before: None,
         not_after: None,
@@ -36,7 +37,7 @@ pub(super) fn device(id: DeviceId, name: &str, credentials: Vec<Credential>) -> 
     }
 }
 
-fn role(id: RoleId, topic: &str, client_id: Option<&str>) -> Role {
+pub(super) fn role(id: RoleId, topic: &str, client_id: Option<&str>) -> Role {
     let rule = Rule {
         id: id * 10,
         effect: Effect::Allow,
@@ -221,10 +222,10 @@ fn answers(all: &Snapshot) -> Vec<String> {
                 let admitted = all.admit(proof, client_id, NOW);
                 answers.push(match admitted {
                     Err(refusal) => format!("{:?} {:?}", refusal.reason, refusal.device.map(|device| device.id)),
-                    Ok(device) => {
+                    Ok(Present { device, rights }) => {
                         let verdicts = ["t0", "t1", "t2/n1", "t2/n2"].map(|topic| {
                             let question = Question { action: Action::Publish, topic, qos: 0, retain: false };
-                            all.judge(device, client_id, &question)
+                            all.judge(device, rights, client_id, &question)
                         });
                         format!("{} {verdicts:?}", device.id)
                     }
