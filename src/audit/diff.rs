@@ -3,18 +3,18 @@
 //! What counts is what the engine says, not how rules are written. For each device whose rules, roles or row differ,
 //! the topics and client ids that any rule of either policy could tell apart are found (`topics`, `client_ids`), one of
 //! each kind is asked of both, and where the answers differ there is a difference. Whether a device can prove who it is
-//! is left out of account: a device counts as here if it is active and its row can be read.
+//! is left out of account: a device counts as here if it is active and its row can be read. What it may do while it only
+//! begins its life is compared by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::TooMuch;
 use super::client_ids::{Pieces, Shape, representatives};
-use super::policy_file::PolicyFile;
 use super::topics::{self, Kind, Line};
 use crate::policy::decision::{Action, Question, Reason, Verdict};
-use crate::policy::device::{Device, Rights};
+use crate::policy::device::{Device, Rights, RoleId};
 use crate::policy::role::{ClientIdBinding, Role};
-use crate::policy::rule::{ClientIdPattern, Rule, Step};
+use crate::policy::rule::{Rule, Step};
 use crate::policy::snapshot::Snapshot;
 
 /// Whether something is allowed that was not, or the other way round.
@@ -39,6 +39,8 @@ pub struct Difference {
     pub topic: String,
     /// The client id with which it was asked; `None`: any will do that one of the policies admits.
     pub client_id: Option<String>,
+    /// The role that the device only begins its life with, if it is a right of that; `None`: of its own roles.
+    pub begins_with: Option<String>,
     /// How each policy decides.
     pub before: Decision,
     pub after: Decision,
@@ -57,6 +59,7 @@ pub struct Decision {
 struct Side<'a> {
     policy: &'a Snapshot,
     device: Option<&'a Device>,
+    rights: Rights,
 }
 
 /// The names of the devices of which something differs: only these can gain or lose rights.
@@ -69,15 +72,19 @@ pub fn candidates<'a>(before: &'a Snapshot, after: &'a Snapshot) -> BTreeSet<&'a
         _ => true,
     };
     let changed: BTreeSet<&str> = old.keys().chain(new.keys()).copied().filter(unlike).collect();
-    let of = |policy: &'a Snapshot, device: &'a Device| -> BTreeSet<&'a str> {
-        policy.roles_of(device, Rights::Own).map(Role::name).collect()
+    // Each with whether it is one that the device only begins with.
+    let of = |policy: &'a Snapshot, device: &'a Device| -> BTreeSet<(bool, &'a str)> {
+        let own = policy.roles_of(device, Rights::Own).map(|role| (false, role.name()));
+        own.chain(beginnings(policy, device).map(|(name, _)| (true, name))).collect()
     };
     let names = before.devices().chain(after.devices()).map(|device| &*device.name);
     names
         .filter(|name| match (before.device_named(name), after.device_named(name)) {
             (Some(one), Some(other)) => {
                 let roles = of(before, one);
-                !same_device(one, other) || roles != of(after, other) || roles.iter().any(|role| changed.contains(role))
+                !same_device(one, other)
+                    || roles != of(after, other)
+                    || roles.iter().any(|(_, role)| changed.contains(role))
             }
             _ => true,
         })
@@ -99,8 +106,30 @@ fn same_device(one: &Device, other: &Device) -> bool {
 
 /// What a device gains and loses.
 pub fn differences(before: &Snapshot, after: &Snapshot, name: &str) -> Result<Vec<Difference>, TooMuch> {
-    let side = |policy| Side { policy, device: here(policy, name) };
-    let sides = [side(before), side(after)];
+    let policies = [before, after];
+    let own = policies.map(|policy| Side { policy, device: here(policy, name), rights: Rights::Own });
+    let mut all = compare(own)?;
+    let begun = own.map(|Side { policy, device, .. }| -> BTreeMap<&str, RoleId> {
+        device.into_iter().flat_map(|device| beginnings(policy, device)).collect()
+    });
+    for role in begun.iter().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>() {
+        let mut begun = begun.iter().map(|roles| roles.get(role).copied());
+        let sides = own.map(|side| {
+            let id = begun.next().flatten();
+            Side { device: side.device.filter(|_| id.is_some()), rights: Rights::Only(id), ..side }
+        });
+        let with = |it| Difference { begins_with: Some((*role).to_owned()), ..it };
+        all.extend(compare(sides)?.into_iter().map(with));
+    }
+    Ok(all)
+}
+
+/// The names and numbers of the roles that a device may begin its life with.
+fn beginnings<'a>(policy: &'a Snapshot, device: &'a Device) -> impl Iterator<Item = (&'a str, RoleId)> {
+    device.beginnings().filter_map(|id| policy.role(id)).map(|role| (role.name(), role.id()))
+}
+
+fn compare(sides: [Side<'_>; 2]) -> Result<Vec<Difference>, TooMuch> {
     let mut found: Vec<(String, Vec<Difference>)> = Vec::new();
     for client in clients(sides)?.into_iter().filter(|client| sides.iter().any(|side| side.admits(client))) {
         let differences = with_client_id(sides, &client)?;
@@ -115,12 +144,17 @@ fn here<'a>(policy: &'a Snapshot, name: &str) -> Option<&'a Device> {
 }
 
 impl<'a> Side<'a> {
-    fn rules(self) -> impl Iterator<Item = &'a Rule> {
-        self.device.into_iter().flat_map(move |device| self.policy.roles_of(device, Rights::Own)).flat_map(Role::rules)
+    fn roles(self, rights: Rights) -> impl Iterator<Item = &'a Role> {
+        self.device.into_iter().flat_map(move |device| self.policy.roles_of(device, rights))
     }
 
+    fn rules(self) -> impl Iterator<Item = &'a Rule> {
+        self.roles(self.rights).flat_map(Role::rules)
+    }
+
+    /// Those of its own roles among them, whatever its rights.
     fn patterns(self) -> impl Iterator<Item = &'a ClientIdBinding> {
-        let roles = self.device.into_iter().flat_map(move |device| self.policy.roles_of(device, Rights::Own));
+        let roles = self.roles(Rights::Own).chain(self.roles(self.rights));
         self.device.map(|device| &device.client_id).into_iter().chain(roles.map(Role::client_id))
     }
 
@@ -129,7 +163,7 @@ impl<'a> Side<'a> {
         if !self.admits(client) {
             return Verdict::deny(Reason::ClientIdMismatch);
         }
-        self.policy.judge(device, Rights::Own, Some(client), question)
+        self.policy.judge(device, self.rights, Some(client), question)
     }
 
     fn admits(self, client: &str) -> bool {
@@ -150,8 +184,7 @@ impl<'a> Side<'a> {
     }
 
     fn decision(self, verdict: Verdict) -> Decision {
-        let roles = self.device.into_iter().flat_map(|device| self.policy.roles_of(device, Rights::Own));
-        let mut rules = roles.flat_map(|role| role.rules().iter().map(move |rule| (role, rule)));
+        let mut rules = self.roles(self.rights).flat_map(|role| role.rules().iter().map(move |rule| (role, rule)));
         let deciding = rules.find(|(_, rule)| Some(rule.id) == verdict.rule);
         let rule = deciding.map(|(role, rule)| (role.name().to_owned(), rule.to_string()));
         Decision { reason: verdict.reason, rule }
@@ -271,6 +304,7 @@ fn ask(
                 retain: [*retain].into(),
                 topic: topic.to_owned(),
                 client_id: Some(client.to_owned()),
+                begins_with: None,
                 before: before.decision(old),
                 after: after.decision(new),
             });
@@ -327,34 +361,4 @@ fn without_repetition(found: Vec<(String, Vec<Difference>)>) -> Vec<Difference> 
             Difference { client_id, ..difference }
         })
         .collect()
-}
-
-/// The policy that there would be if the file were applied: its roles, for the devices of another policy.
-#[must_use]
-pub fn applied(file: &PolicyFile, to: &Snapshot) -> Snapshot {
-    let numbers: BTreeMap<&str, i64> = file.roles.keys().map(String::as_str).zip(1..).collect();
-    let mut rule_numbers = 1..;
-    let roles: Vec<Role> = file
-        .roles
-        .iter()
-        .zip(1..)
-        .map(|((name, role), id)| {
-            let client_id = role.client_id.as_deref().map_or(ClientIdBinding::Any, |text| {
-                ClientIdPattern::parse(text).map_or(ClientIdBinding::Unreadable, ClientIdBinding::Pattern)
-            });
-            // They were read as rules before, so that all of them are.
-            let rules = role.rules.iter().zip(&mut rule_numbers).filter_map(|(rule, id)| rule.rule(id).ok().map(Ok));
-            Role::compile(id, name, client_id, rules.collect())
-        })
-        .collect();
-    let devices = to.devices().map(|device| {
-        let named = file.devices.as_ref().and_then(|devices| devices.get(&*device.name));
-        let number = |name: &str| numbers.get(name).copied();
-        let roles = match named {
-            Some(names) => names.iter().filter_map(|name| number(name)).collect(),
-            None => to.roles_of(device, Rights::Own).filter_map(|role| number(role.name())).collect(),
-        };
-        (device.id, Some(Device { roles, ..(**device).clone() }))
-    });
-    Snapshot::default().next(0, devices, roles.into_iter().map(|role| (role.id(), Some(role))))
 }

@@ -319,6 +319,28 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_to_begin_with_is_judged_by_its_role_alone() {
+        let own = policy();
+        let topic = RuleTopic::parse("begin/%u").unwrap();
+        let (effect, actions) = ("allow".parse().unwrap(), "publish".parse().unwrap());
+        let begin = Rule { id: 20, effect, actions, topic, max_qos: None, retain: None };
+        let begin = Role::compile(2, "begin", ClientIdBinding::Any, vec![Ok(begin)]);
+        let mut device = (**own.device_named("d1").unwrap()).clone();
+        let claim = Credential { identity: "claim".into(), role: Some(2), ..device.credentials[0].clone() };
+        device.credentials = device.credentials.iter().cloned().chain([claim]).collect();
+        let policy = own.next(2, [(1, Some(device))], [(2, Some(begin))]);
+        for (credential, topic, expect) in [
+            ("psk claim", "begin/d1", "allowed"),
+            ("psk claim", "d/d1/a", "denied"),
+            ("psk d1", "d/d1/a", "allowed"),
+            ("psk d1", "begin/d1", "denied"),
+        ] {
+            let text = format!("credential = '{credential}'\ntopic = '{topic}'\nexpect = '{expect}'");
+            assert_eq!(one(&text).unmet(&policy, 50), None, "{text}");
+        }
+    }
+
+    #[test]
     fn who_may_not_be_here_may_do_nothing() {
         let of = |device: &str| {
             let text =

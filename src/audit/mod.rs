@@ -4,6 +4,7 @@
 //! says to a question is never decided here; the engine in `policy` is asked.
 #![forbid(unsafe_code)]
 
+pub mod applied;
 mod client_ids;
 pub mod diff;
 pub mod doctor;

@@ -11,6 +11,8 @@ pub struct Present {
     pub roles: BTreeMap<String, PresentRole>,
     /// The roles of each device.
     pub devices: BTreeMap<String, BTreeSet<String>>,
+    /// The roles that each device may only begin its life with; a device without any may be missing.
+    pub beginnings: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A role that is there.
@@ -109,9 +111,12 @@ pub fn plan(present: &Present, wanted: &PolicyFile) -> Plan {
         }
         plan.steps.push(Step::RemoveRole { role: name.clone(), rules: role.rules.len() });
         let named = |device: &String| listed.is_some_and(|devices| devices.contains_key(device));
-        let holders = present.devices.iter().filter(|(device, roles)| roles.contains(name) && !named(device)).count();
-        if holders > 0 {
-            plan.bereft.insert(name.clone(), holders);
+        let own = present.devices.iter().filter(|(device, roles)| roles.contains(name) && !named(device));
+        // Of what a device begins with, a file says nothing.
+        let begun = present.beginnings.iter().filter(|(_, roles)| roles.contains(name));
+        let holders: BTreeSet<&String> = own.chain(begun).map(|(device, _)| device).collect();
+        if !holders.is_empty() {
+            plan.bereft.insert(name.clone(), holders.len());
         }
     }
     plan
@@ -155,6 +160,7 @@ mod tests {
         Present {
             roles: [("a".into(), role(&[(1, "x"), (2, "y"), (3, "x")])), ("b".into(), role(&[]))].into(),
             devices: [("d".into(), has(&["a", "b"])), ("e".into(), has(&[]))].into(),
+            beginnings: BTreeMap::new(),
         }
     }
 
@@ -198,6 +204,18 @@ mod tests {
             wanted.devices = Some([("d".to_owned(), ["a".to_owned()].into())].into());
         });
         assert!(said.contains(&"- device `d` has role `b`".to_owned()) && plan.bereft.is_empty(), "{said:?}");
+    }
+
+    #[test]
+    fn who_begins_with_a_role_loses_it_whatever_the_file_says_of_its_own_roles() {
+        let begun = |role: &str| BTreeMap::from([("d".to_owned(), BTreeSet::from([role.to_owned()]))]);
+        let mut wanted = file_of(&present(), true).unwrap();
+        wanted.roles.remove("b");
+        wanted.devices = Some([("d".to_owned(), ["a".to_owned()].into())].into());
+        for (role, bereft) in [("a", None), ("b", Some(&1))] {
+            let present = Present { beginnings: begun(role), ..present() };
+            assert_eq!(plan(&present, &wanted).bereft.get("b"), bereft, "{role}");
+        }
     }
 
     #[test]

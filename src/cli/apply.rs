@@ -19,8 +19,9 @@ use crate::store::rule::NewRule;
 /// Make roles and rules what a file says, and the roles of the devices that it names
 ///
 /// Shows what is to be done, and asks. All of it happens in one transaction, or nothing. Roles and rules that the file
-/// does not have are removed; devices that it does not name keep their roles. Credentials are never touched. With
-/// `--dry-run` it ends with 8 if there is a difference.
+/// does not have are removed; devices that it does not name keep their roles. Credentials are not touched, but for those
+/// that give nothing but a role that is removed, which go with it. With `--dry-run` it ends with 8 if there is a
+/// difference.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES:
@@ -32,7 +33,7 @@ pub(super) struct ApplyArgs {
     /// Only show what would be done
     #[arg(long)]
     dry_run: bool,
-    /// Remove roles as well that devices still have
+    /// Remove roles as well that devices still have, or begin with
     #[arg(long)]
     withdraw: bool,
     #[command(flatten)]

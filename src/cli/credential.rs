@@ -89,7 +89,7 @@ pub(super) struct AddArgs {
     #[arg(long)]
     hash: bool,
     /// password: put it in the place of the one that this user name has; who came in with that has to leave
-    #[arg(long, conflicts_with_all = ["not_before", "not_after"])]
+    #[arg(long, conflicts_with_all = ["only_role", "not_before", "not_after"])]
     replace: bool,
     /// psk: a random identity, which tells nothing to whoever listens (RFC 9257, section 7)
     #[arg(long, conflicts_with_all = ["identity", "certificate"])]

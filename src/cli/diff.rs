@@ -11,7 +11,8 @@ use super::Exit;
 use super::error::CliError;
 use super::output::Output;
 use super::place::Place;
-use crate::audit::diff::{Change, Decision, Difference, applied, candidates, differences};
+use crate::audit::applied::applied;
+use crate::audit::diff::{Change, Decision, Difference, candidates, differences};
 use crate::audit::policy_file::{PolicyFile, read};
 use crate::database::Database;
 use crate::policy::snapshot::Snapshot;
@@ -21,8 +22,8 @@ use crate::store::{OpenMode, Store, StoreError};
 ///
 /// Each is a database, or a file as `warden export` writes it (its name ends in .toml): then it is what applying the file
 /// would make of the devices of the other one, or of `--database`. What counts is what the engine answers, not how the
-/// rules are written. Credentials are left out of account: a device counts as here while it is active. Ends with 8 if
-/// there is a difference.
+/// rules are written. Credentials are left out of account, but for those that a device only begins with: a device counts
+/// as here while it is active. Ends with 8 if there is a difference.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES:
@@ -130,7 +131,10 @@ struct Group {
 fn likeness(name: &str, differences: &[Difference]) -> String {
     let one = |it: &Difference| {
         let client_id = it.client_id.as_ref().map(|id| id.replace(name, "%u"));
-        format!("{:?}", (it.change, it.action, &it.shown, &it.qos, &it.retain, client_id, &it.before, &it.after))
+        format!(
+            "{:?}",
+            (it.change, it.action, &it.shown, &it.qos, &it.retain, client_id, &it.begins_with, &it.before, &it.after)
+        )
     };
     differences.iter().map(one).collect()
 }
@@ -191,6 +195,7 @@ fn conditions(it: &Difference) -> String {
         (it.action == Action::Publish && it.retain.len() == 1)
             .then(|| if retained { "retained" } else { "not retained" }.to_owned()),
         it.client_id.as_ref().map(|id| format!("with a client id like `{id}`")),
+        it.begins_with.as_ref().map(|role| format!("while it begins with the role `{role}`")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
@@ -218,6 +223,7 @@ fn difference(it: &Difference) -> Value {
         "qos": it.qos,
         "retain": it.retain,
         "client_id": it.client_id,
+        "begins_with": it.begins_with,
         "topic": it.topic,
         "before": decision(&it.before),
         "after": decision(&it.after),

@@ -56,6 +56,8 @@ pub(super) enum CliError {
     NothingToFinish { device: String },
     #[error("the key for `{identity}` does not work any more")]
     OldKeyEnded { identity: String },
+    #[error("a device only begins with the key for `{identity}`, which is not rotated")]
+    OnlyBegins { identity: String },
     #[error("standard input holds no password")]
     NoPasswordOnStdin,
     #[error("a password is typed on a terminal, and standard input is none")]
@@ -147,6 +149,7 @@ impl CliError {
             | Self::NotOpened { .. }
             | Self::NothingToFinish { .. }
             | Self::OldKeyEnded { .. }
+            | Self::OnlyBegins { .. }
             | Self::RolesInUse { .. }
             | Self::Exists { .. }
             | Self::NotAFile(_) => Exit::Conflict,
@@ -180,6 +183,9 @@ impl CliError {
             Self::NotRotated { .. } => {
                 "`warden credential add` adds the new one, and `warden credential revoke` ends the old one".to_owned()
             }
+            Self::OnlyBegins { .. } => {
+                "`warden credential add DEVICE psk --only-role ROLE` adds another one to begin with".to_owned()
+            }
             Self::OldKeyEnded { .. } => "`warden credential add DEVICE psk` makes a new one".to_owned(),
             Self::NoTerminal => "`--stdin` reads the password from standard input".to_owned(),
             Self::NoPasswordOnStdin | Self::Weak(_) => {
@@ -203,7 +209,7 @@ impl CliError {
                  PostgreSQL's passwords can also stand in ~/.pgpass"
                     .to_owned()
             }
-            Self::RolesInUse { .. } => "`--withdraw` takes them off these devices".to_owned(),
+            Self::RolesInUse { .. } => "`--withdraw` takes them off these devices, with the credentials that give nothing else".to_owned(),
             Self::NotAFile(_) => "mend or remove these rules with `warden rule remove`".to_owned(),
             Self::NoSuchDevices(_) => "add them with `warden device add`, or take them out of the file".to_owned(),
             Self::Request { cause: RequestError::Malformed, .. } => {

@@ -85,5 +85,9 @@ pub(super) fn present(rows: &PolicyRows) -> Present {
     for (device, role) in &rows.grants {
         devices.entry(device.clone()).or_default().insert(role.clone());
     }
-    Present { roles, devices }
+    let mut beginnings: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (device, role) in &rows.beginnings {
+        beginnings.entry(device.clone()).or_default().insert(role.clone());
+    }
+    Present { roles, devices, beginnings }
 }

@@ -142,8 +142,13 @@ pub(super) async fn run(command: RoleCommand, place: &Place, output: &mut Output
         }
         RoleCommand::Remove(args) => {
             let mut store = place.open().await?;
-            let devices = store.role(&args.role).await?.role.devices;
-            args.confirm.confirm(format!("removing role `{}`, which {devices} devices have,", args.role))?;
+            let role = store.role(&args.role).await?.role;
+            let with = match role.credentials {
+                0 => String::new(),
+                credentials => format!(" with {credentials} credentials that give nothing else"),
+            };
+            let devices = role.devices;
+            args.confirm.confirm(format!("removing role `{}`{with}, which {devices} devices have,", args.role))?;
             store.remove_role(&args.role).await?;
             store.close().await?;
             let object = json!({ "role": args.role, "changed": true });

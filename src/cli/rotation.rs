@@ -64,7 +64,8 @@ fn overlap(text: &str) -> Result<Duration, String> {
 
 /// The pre-shared keys of one device that still work at this time, of all that there are.
 fn working<'c>(all: &'c [Credential], device: &'c str, now: Timestamp) -> impl Iterator<Item = &'c Credential> {
-    let is_key = |it: &&Credential| it.kind == Kind::Psk.as_str() && it.status == "active";
+    // One that a device only begins with is no key to replace another, and is not replaced.
+    let is_key = |it: &&Credential| it.kind == Kind::Psk.as_str() && it.status == "active" && it.only_role.is_none();
     // What is written and means no time ends nothing here; the plugin refuses such a device.
     let ended = move |it: &Credential| end(it).is_some_and(|end| end <= now);
     all.iter().filter(move |it| it.device == device).filter(is_key).filter(move |it| !ended(it))
@@ -118,6 +119,9 @@ pub(super) async fn run(args: RotateArgs, place: &Place, output: &mut Output) ->
         (None, Some(only), None) => only.identity.clone(),
         (identity, ..) => store.find_credential(&args.device, Kind::Psk, identity.as_deref()).await?,
     };
+    if all.iter().any(|it| it.kind == Kind::Psk.as_str() && it.identity == old && it.only_role.is_some()) {
+        return Err(CliError::OnlyBegins { identity: old }.into());
+    }
     let Some(old) = keys.iter().find(|key| key.identity == old) else {
         return Err(CliError::OldKeyEnded { identity: old }.into());
     };

@@ -193,17 +193,25 @@ impl Device {
         }
     }
 
+    /// Whether it has a certificate, however that came into the database and whatever has become of it. Then what it began
+    /// its life with is over for good.
+    #[must_use]
+    pub fn has_certificate(&self) -> bool {
+        self.credentials.iter().any(|credential| credential.role.is_none() && credential.kind.is_certificate())
+    }
+
+    /// The roles that it may begin its life with, as far as that is not over. Times are left out of account.
+    pub fn beginnings(&self) -> impl Iterator<Item = RoleId> {
+        let credentials = if self.has_certificate() { &[][..] } else { &*self.credentials };
+        credentials.iter().filter(|credential| !credential.revoked).filter_map(|credential| credential.role)
+    }
+
     /// Whether one of its credentials is good at this time, and for which rights.
-    ///
-    /// What it began its life with is over for good once it has a certificate, however that came into the database and
-    /// whatever has become of it.
     pub fn good(&self, credential: &Credential, now: UnixSeconds) -> Result<Rights, Reason> {
         credential.good(now)?;
         match credential.role {
             None => Ok(Rights::Own),
-            Some(_) if self.credentials.iter().any(|other| other.role.is_none() && other.kind.is_certificate()) => {
-                Err(Reason::CredentialRevoked)
-            }
+            Some(_) if self.has_certificate() => Err(Reason::CredentialRevoked),
             Some(role) => Ok(Rights::Only(Some(role))),
         }
     }

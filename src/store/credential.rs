@@ -119,8 +119,8 @@ pub struct Credential {
 
 /// A query for [`Credential`]s, but for which and in what order.
 pub(super) const SELECT: &str = "\
-    SELECT devices.name AS device, kind, identity, issuer, only_roles.name AS only_role, credentials.status, not_before, not_after, \
-           credentials.created_at \
+    SELECT devices.name AS device, kind, identity, issuer, only_roles.name AS only_role, credentials.status, \
+           not_before, not_after, credentials.created_at \
     FROM credentials JOIN devices ON devices.id = device_id LEFT JOIN roles AS only_roles ON only_roles.id = role_id";
 
 impl Store {
@@ -186,6 +186,12 @@ impl Store {
     ) -> Result<Credential, StoreError> {
         let mut tx = self.begin().await?;
         let (id, _) = find(&mut tx, device, Kind::Psk, Some(old)).await?;
+        let (begins,): (i64,) =
+            tx.one(sql("SELECT count(*) FROM credentials WHERE id = ? AND role_id IS NOT NULL").bind(id)).await?;
+        if begins > 0 {
+            // Another key would be one without its limits.
+            return Err(StoreError::Conflict(format!("the device only begins with the key of `{old}`")));
+        }
         tx.execute(sql("UPDATE credentials SET not_after = ? WHERE id = ?").bind(old_ends).bind(id)).await?;
         let device_id = device::require(&mut tx, device).await?;
         insert(&mut tx, device_id, new).await?;

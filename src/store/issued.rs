@@ -263,7 +263,7 @@ async fn rows(connection: &mut impl Ask, device_id: Option<i64>) -> Result<Vec<I
          FROM certificates JOIN devices ON devices.id = certificates.device_id
          LEFT JOIN credentials ON kind = 'x509_sha256' AND identity = sha256
          WHERE {}
-         ORDER BY certificates.not_after, devices.name, serial",
+         ORDER BY certificates.not_after, devices.name, certificates.id",
         // A parameter that may be NULL has no type that PostgreSQL could tell.
         device_id.map_or_else(|| "1 = 1".to_owned(), |id| format!("certificates.device_id = {id}")),
     );

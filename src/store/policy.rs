@@ -17,6 +17,9 @@ pub struct PolicyRows {
     pub devices: Vec<String>,
     /// Devices with their roles, in the order of both names.
     pub grants: Vec<(String, String)>,
+    /// Devices with the roles of their credentials that are not revoked and give one role only, in the order of both
+    /// names.
+    pub beginnings: Vec<(String, String)>,
 }
 
 /// One change of the policy.
@@ -115,10 +118,14 @@ async fn rows(connection: &mut impl Ask) -> Result<PolicyRows, StoreError> {
     let grants = "SELECT devices.name, roles.name FROM device_roles
                   JOIN devices ON devices.id = device_id JOIN roles ON roles.id = role_id
                   ORDER BY devices.name, roles.name";
+    let beginnings = "SELECT DISTINCT devices.name, roles.name FROM credentials
+                      JOIN devices ON devices.id = device_id JOIN roles ON roles.id = role_id
+                      WHERE credentials.status = 'active' ORDER BY devices.name, roles.name";
     Ok(PolicyRows {
         roles,
         rules: rule::all(connection).await?,
         devices: devices.into_iter().map(|(name,)| name).collect(),
         grants: connection.all(sql(grants)).await?,
+        beginnings: connection.all(sql(beginnings)).await?,
     })
 }

@@ -14,6 +14,8 @@ pub struct RoleSummary {
     pub rules: i64,
     /// How many devices have it.
     pub devices: i64,
+    /// How many credentials give it and nothing else.
+    pub credentials: i64,
 }
 
 /// A role with its rules.
@@ -25,7 +27,8 @@ pub struct RoleRecord {
 
 const SELECT: &str = "\
     SELECT id, name, client_id, (SELECT count(*) FROM rules WHERE role_id = roles.id) AS rules, \
-           (SELECT count(*) FROM device_roles WHERE role_id = roles.id) AS devices \
+           (SELECT count(*) FROM device_roles WHERE role_id = roles.id) AS devices, \
+           (SELECT count(*) FROM credentials WHERE role_id = roles.id) AS credentials \
     FROM roles";
 
 impl Store {
@@ -60,7 +63,7 @@ impl Store {
         Ok(self.connection.all(sql(format!("{SELECT} ORDER BY name"))).await?)
     }
 
-    /// Removes a role with its rules, and takes it off every device.
+    /// Removes a role with its rules and the credentials that give nothing else, and takes it off every device.
     pub async fn remove_role(&mut self, name: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let id = require(&mut tx, name).await?;

@@ -107,21 +107,13 @@ impl Compose {
 
     /// What the plugin's own user is answered by the server.
     fn as_plugin(&self, sql: &str) -> Result<String, String> {
-        let password = fs::read_to_string(self.fleet.path("volumes/secrets/mosquitto")).unwrap();
+        self.as_user("mosquitto", sql)
+    }
+
+    fn as_user(&self, user: &str, sql: &str) -> Result<String, String> {
+        let password = fs::read_to_string(self.fleet.path("volumes/secrets").join(user)).unwrap();
         let mut psql = Command::new("psql");
-        psql.args([
-            "-XqAt",
-            "-h",
-            &self.socket,
-            "-p",
-            &self.port,
-            "-U",
-            "mosquitto",
-            "-d",
-            &self.database(),
-            "-c",
-            sql,
-        ]);
+        psql.args(["-XqAt", "-h", &self.socket, "-p", &self.port, "-U", user, "-d", &self.database(), "-c", sql]);
         answer(psql.env("PGPASSWORD", password.trim()).stdin(Stdio::null()).output().unwrap())
     }
 
@@ -185,6 +177,7 @@ fn what_compose_runs_makes_a_fleet_that_works_and_keeps_it() {
             assert!(!compose.set_up().contains("added"), "{}", mosquitto.name);
             assert!(compose.sample(&broker, which).is_err());
             answer(compose.warden(&["device", "activate", &name])).unwrap();
+            compose.as_user("fleet_owner", "UPDATE credentials SET status = 'active'").unwrap();
             eventually("the sample device is back", || compose.sample(&broker, which).ok());
         }
         answer(compose.warden(&["device", "suspend", "healthcheck"])).unwrap();

@@ -75,7 +75,10 @@ fn whoever_does_not_confirm_is_named() {
     let warden = with_brokers();
     let said = warden.run("device revoke device-001 --wait --timeout 100ms");
     assert_eq!(said.code, 7, "{said:?}");
-    assert_eq!(said.stdout, "device `device-001` is now revoked\n");
+    assert_eq!(
+        said.stdout, "device `device-001` is now revoked\ncredential x509_cn `device-001` revoked\n",
+        "what ended is said, whoever has confirmed it"
+    );
     assert!(said.stderr.contains("not confirmed by `oslo-1`, which is live"), "{said:?}");
     assert!(said.stderr.contains("not confirmed by `oslo-2`, which is silent"), "{said:?}");
     assert!(said.stderr.contains("warden broker forget") && !said.stderr.contains("oslo-3"), "{said:?}");
@@ -89,8 +92,13 @@ fn whoever_does_not_confirm_is_named() {
 fn nobody_waits_for_brokers_that_have_ended() {
     let warden = only_ended();
     assert_eq!(warden.done("broker wait"), "no broker is running\n");
-    let revoked = warden.json("device revoke device-001 --wait");
-    assert_snapshot!(revoked.to_string(), @r#"{"changed":true,"confirmation":{"brokers":[],"confirmed":true},"device":"device-001","status":"revoked"}"#);
+    // What has not happened, nobody is asked to confirm.
+    let asked = warden.json("device revoke device-001 --dry-run --wait");
+    assert!(asked["confirmation"].is_null() && asked["changed"] == false, "{asked}");
+    let mut revoked = warden.json("device revoke device-001 --wait");
+    assert_eq!(revoked["credentials"][0]["identity"], "device-001");
+    revoked.as_object_mut().unwrap().retain(|name, _| name != "credentials");
+    assert_snapshot!(revoked.to_string(), @r#"{"certificates":[],"changed":true,"confirmation":{"brokers":[],"confirmed":true},"device":"device-001","dry_run":false,"status":"revoked"}"#);
 }
 
 #[test]
@@ -103,6 +111,7 @@ fn every_verb_that_changes_rights_can_wait() {
         "role grant sensor device-001 --wait",
         "device suspend device-001 --wait",
         "device activate device-001 --wait",
+        "device revoke device-001 --wait",
         "credential revoke device-002 psk --wait",
         "credential remove device-002 psk --yes --wait",
         "certificate revoke --serial 4a02 --issuer CN=ca --wait",

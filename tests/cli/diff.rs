@@ -52,7 +52,7 @@ fn gains_and_losses_read_like_this() {
     let reverse = warden.run("diff policy.toml warden.db");
     assert_eq!((reverse.code, reverse.stdout.matches("\n  + ").count()), (8, said.stdout.matches("\n  - ").count()));
     let found: serde_json::Value = serde_json::from_str(&warden.run("diff policy.toml --json").stdout).unwrap();
-    assert_snapshot!(found["groups"][0]["differences"][0].to_string(), @r#"{"action":"publish","after":{"reason":"allowed-by-rule","rule":{"role":"sensor","words":"allow publish devices/%u/#"}},"before":{"reason":"no-rule","rule":null},"change":"gained","client_id":null,"filter":"devices/%u","qos":[2],"retain":[false,true],"topic":"devices/device-001"}"#);
+    assert_snapshot!(found["groups"][0]["differences"][0].to_string(), @r#"{"action":"publish","after":{"reason":"allowed-by-rule","rule":{"role":"sensor","words":"allow publish devices/%u/#"}},"before":{"reason":"no-rule","rule":null},"begins_with":null,"change":"gained","client_id":null,"filter":"devices/%u","qos":[2],"retain":[false,true],"topic":"devices/device-001"}"#);
 }
 
 #[test]
@@ -85,6 +85,42 @@ fn two_databases_differ_by_their_devices() {
     let said = warden.run("diff before.db warden.db");
     assert!(said.stdout.contains("device-001:\n  - publish devices/%u (qos 0 or 1)\n"), "{said:?}");
     assert!(!said.stdout.contains("device-002"), "{said:?}");
+}
+
+#[test]
+fn what_a_device_only_begins_with_is_compared_by_itself() {
+    let warden = Warden::fleet();
+    warden.done("export without.toml");
+    for role in ["another", "bootstrap"] {
+        warden.done(&format!("role add {role}"));
+        warden.done(&format!("rule add {role} allow publish begin/{role}"));
+    }
+    warden.done("device add d --role sensor");
+    fs::copy(warden.path("warden.db"), warden.path("before.db")).unwrap();
+    warden.done("credential add d psk --only-role bootstrap");
+    let said = warden.run("diff before.db warden.db");
+    assert_eq!(said.code, 8);
+    assert_snapshot!(said.stdout, @r#"
+    d:
+      + publish begin/bootstrap (while it begins with the role `bootstrap`)
+          before: unknown-identity
+          after:  allowed-by-rule, `allow publish begin/bootstrap` of role `bootstrap`
+          as in:  d publish begin/bootstrap
+    1 gained and 0 lost by one device
+    "#);
+    // A file has other numbers for the same roles, which means nothing; and without the role, nobody begins with it.
+    warden.done("export same.toml");
+    assert_eq!(warden.done("diff same.toml"), "no device gains or loses a right\n");
+    let said = warden.run("diff without.toml");
+    assert!(said.stdout.contains("d:\n  - publish begin/bootstrap (while"), "{said:?}");
+    let reverse = warden.run("diff without.toml warden.db --json");
+    let found: serde_json::Value = serde_json::from_str(&reverse.stdout).unwrap();
+    assert_eq!(found["groups"][0]["differences"][0]["begins_with"], "bootstrap");
+    // It is over with the first certificate.
+    fs::copy(warden.path("warden.db"), warden.path("before.db")).unwrap();
+    warden.done("credential add d x509_cn");
+    let said = warden.run("diff before.db warden.db");
+    assert!(said.stdout.ends_with("0 gained and 1 lost by one device\n"), "{said:?}");
 }
 
 #[test]

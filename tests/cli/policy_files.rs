@@ -85,12 +85,31 @@ fn a_role_that_devices_have_goes_only_if_that_is_said() {
     assert_snapshot!(said.stderr, @r#"
     error: policy.toml: devices have roles that would be gone: `sensor` (2)
 
-    hint: `--withdraw` takes them off these devices
+    hint: `--withdraw` takes them off these devices, with the credentials that give nothing else
     "#);
     assert_eq!(warden.json("role list").as_array().unwrap().len(), 1);
     warden.done("apply policy.toml --yes --withdraw");
     assert_eq!(warden.done("role list --json"), "[]\n");
     assert_eq!(warden.json("device list").as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_role_that_devices_begin_with_goes_only_if_that_is_said() {
+    let warden = Warden::fleet();
+    let text = warden.done("export --devices");
+    fs::write(warden.path("policy.toml"), &text).unwrap();
+    warden.done("role add bootstrap");
+    warden.done("device add d --bootstrap --until 2036-01-01T00:00:00Z");
+    let said = warden.run("apply policy.toml --yes");
+    assert!(said.code == 5 && said.stderr.contains("`bootstrap` (1)"), "{said:?}");
+    assert_eq!(warden.json("credential list d")[0]["only_role"], "bootstrap");
+    warden.done("apply policy.toml --yes --withdraw");
+    assert_eq!(warden.done("credential list d --json"), "[]\n");
+    // One that is over keeps no role.
+    warden.done("role add bootstrap");
+    warden.done("credential add d psk --only-role bootstrap");
+    warden.done("credential revoke d psk");
+    assert!(warden.done("apply policy.toml --yes").ends_with("1 changes made\n"));
 }
 
 #[test]

@@ -40,6 +40,25 @@ fn a_key_is_rotated_with_overlap_and_the_old_one_ends_by_itself() {
 }
 
 #[test]
+fn a_key_that_a_device_only_begins_with_is_not_rotated() {
+    let warden = Warden::fleet();
+    warden.done("role add bootstrap");
+    warden.done("device add d --bootstrap --until 2036-01-01T00:00:00Z");
+    for words in ["", " --identity d-bootstrap"] {
+        let said = warden.run(&format!("credential rotate d --kind psk --overlap 7d{words}"));
+        assert!(said.code == 5 && said.stderr.contains("only begins with the key for `d-bootstrap`"), "{said:?}");
+    }
+    assert_eq!(warden.json("credential list d").as_array().unwrap().len(), 1);
+    // Beside it the device's own key is, and it stays as it is.
+    warden.done("credential add d psk --identity own");
+    assert_eq!(warden.json("credential rotate d --kind psk --overlap 7d")["old"]["identity"], "own");
+    assert_eq!(identities(&warden.json("credential list --rotating")), ["own", "own.2"]);
+    assert_eq!(warden.json("credential rotate d --kind psk --finish")["revoked"], serde_json::json!(["own"]));
+    let status = "SELECT status, not_after FROM credentials WHERE identity = 'd-bootstrap'";
+    assert_eq!(warden.sqlite3(status), "active|2036-01-01T00:00:00Z");
+}
+
+#[test]
 fn an_end_that_comes_sooner_stays_and_one_that_is_past_is_no_key_to_go_on_from() {
     let warden = Warden::fleet();
     warden.sqlite3("UPDATE credentials SET not_after = '2099-01-01T00:00:00Z' WHERE identity = 'device-002'");

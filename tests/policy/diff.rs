@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mosquitto_warden::audit::diff::{Change, candidates, differences};
 use mosquitto_warden::policy::decision::{Action, Question};
-use mosquitto_warden::policy::device::{Device, DeviceStatus, Rights};
+use mosquitto_warden::policy::device::{Credential, CredentialKind, Device, DeviceStatus, Rights};
 use mosquitto_warden::policy::role::{ClientIdBinding, Role, RuleRow, UnreadableRule};
 use mosquitto_warden::policy::rule::{Attributes, ClientIdPattern, Rule, RuleTopic};
 use mosquitto_warden::policy::snapshot::{Present, Snapshot};
@@ -73,17 +73,37 @@ fn roles() -> impl Strategy<Value = Vec<Role>> {
     })
 }
 
+/// None, or a key to begin with: for one of the roles, or for one that may not be there; revoked, or over.
+fn credentials() -> impl Strategy<Value = Box<[Credential]>> {
+    let credential = |kind, role, revoked| Credential {
+        kind,
+        identity: "i".into(),
+        secret: None,
+        issuer: None,
+        role,
+        revoked,
+        not_before: None,
+        not_after: None,
+    };
+    let rarely = || prop::bool::weighted(0.15);
+    (option::weighted(0.5, 1..4i64), rarely(), rarely()).prop_map(move |(role, revoked, over)| {
+        let begins = role.map(|role| credential(CredentialKind::Psk, Some(role), revoked));
+        let certificate = over.then(|| credential(CredentialKind::X509Cn, None, true));
+        begins.into_iter().chain(certificate).collect()
+    })
+}
+
 fn device() -> impl Strategy<Value = Device> {
     let status = prop_oneof![8 => Just(DeviceStatus::Active), 1 => Just(DeviceStatus::Revoked)];
     let site = option::weighted(0.7, select(vec!["a", "b", "x/y", "$a"]));
-    (status, binding(), site, prop::bool::weighted(0.9), prop::bool::weighted(0.9)).prop_map(
-        |(status, client_id, site, first, second)| Device {
+    (status, binding(), site, credentials(), prop::bool::weighted(0.9), prop::bool::weighted(0.9)).prop_map(
+        |(status, client_id, site, credentials, first, second)| Device {
             id: 1,
             name: NAME.into(),
             status,
             client_id,
             attributes: site.map(|site| ("site", site)).into_iter().collect::<Attributes>(),
-            credentials: [].into(),
+            credentials,
             roles: [(1, first), (2, second)].into_iter().filter(|(_, has)| *has).map(|(id, _)| id).collect(),
             unreadable: None,
         },
@@ -116,16 +136,33 @@ fn policies() -> impl Strategy<Value = (Snapshot, Snapshot)> {
     })
 }
 
-fn admits(policy: &Snapshot, client_id: &str) -> bool {
-    let Some(device) = policy.device_named(NAME) else { return false };
-    let present = Present { device, rights: Rights::Own };
-    device.present().is_ok() && policy.bound(present, Some(client_id)).is_ok()
+/// With the rights of its own roles, or of the role that it begins with.
+type Beginning = Option<&'static str>;
+const BEGINNINGS: [Beginning; 4] = [None, Some("r1"), Some("r2"), Some("r3")];
+
+/// Somebody who has proved to be the device, by a credential of its own or by one to begin with.
+fn present(policy: &Snapshot, begins_with: Beginning) -> Option<Present<'_>> {
+    let device = policy.device_named(NAME).filter(|device| device.present().is_ok())?;
+    let rights = match begins_with {
+        None => Rights::Own,
+        Some(name) => {
+            let role = policy.role_named(name)?.id();
+            let begins = |it: &&Credential| it.role == Some(role);
+            device.good(device.credentials.iter().find(begins)?, 0).ok()?
+        }
+    };
+    Some(Present { device, rights })
 }
 
-/// The verdict of the engine: what the broker would do with a client that has proved to be the device.
-fn allowed(policy: &Snapshot, client_id: &str, question: &Question<'_>) -> bool {
-    policy.device_named(NAME).is_some_and(|device| {
-        admits(policy, client_id) && policy.judge(device, Rights::Own, Some(client_id), question).allowed
+fn admits(policy: &Snapshot, begins_with: Beginning, client_id: &str) -> bool {
+    present(policy, begins_with).is_some_and(|present| policy.bound(present, Some(client_id)).is_ok())
+}
+
+/// The verdict of the engine.
+fn allowed(policy: &Snapshot, begins_with: Beginning, client_id: &str, question: &Question<'_>) -> bool {
+    present(policy, begins_with).is_some_and(|present| {
+        let bound = policy.bound(present, Some(client_id)).is_ok();
+        bound && policy.judge(present.device, present.rights, Some(client_id), question).allowed
     })
 }
 
@@ -142,20 +179,24 @@ fn filters() -> Vec<String> {
     open.chain(plus).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-type Right = (Change, &'static str, u8, bool);
+type Right = (Beginning, Change, &'static str, u8, bool);
 
 fn rights(before: &Snapshot, after: &Snapshot) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let (topics, filters) = (topics(), filters());
-    for client_id in CLIENT_IDS {
+    for (client_id, begins) in CLIENT_IDS.into_iter().flat_map(|id| BEGINNINGS.map(|begins| (id, begins))) {
+        if !(admits(before, begins, client_id) || admits(after, begins, client_id)) {
+            continue;
+        }
         let mut ask = |action: Action, topic: &str, qos, retain| {
             let question = Question { action, topic, qos, retain };
-            let change = match (allowed(before, client_id, &question), allowed(after, client_id, &question)) {
-                (false, true) => Change::Gained,
-                (true, false) => Change::Lost,
-                _ => return,
-            };
-            rights.insert((change, action.as_str(), qos, retain));
+            let change =
+                match (allowed(before, begins, client_id, &question), allowed(after, begins, client_id, &question)) {
+                    (false, true) => Change::Gained,
+                    (true, false) => Change::Lost,
+                    _ => return,
+                };
+            rights.insert((begins, change, action.as_str(), qos, retain));
         };
         for topic in &topics {
             ask(Action::Receive, topic, 0, false);
@@ -181,15 +222,17 @@ proptest! {
         let reported = differences(&before, &after, NAME).unwrap();
         let mut told = BTreeSet::new();
         for difference in &reported {
+            let named = |begins: &Beginning| *begins == difference.begins_with.as_deref();
+            let begins = BEGINNINGS.into_iter().find(named).expect("it is a role of the policy");
             let ids: Vec<&str> = match &difference.client_id {
                 Some(id) => vec![id],
-                None => CLIENT_IDS.into_iter().filter(|id| admits(&before, id) || admits(&after, id)).collect(),
+                None => CLIENT_IDS.into_iter().filter(|id| admits(&before, begins, id) || admits(&after, begins, id)).collect(),
             };
             for (qos, retain) in difference.qos.iter().flat_map(|qos| difference.retain.iter().map(move |retain| (*qos, *retain))) {
-                told.insert((difference.change, difference.action.as_str(), qos, retain));
+                told.insert((begins, difference.change, difference.action.as_str(), qos, retain));
                 for id in &ids {
                     let question = Question { action: difference.action, topic: &difference.topic, qos, retain };
-                    let answers = (allowed(&before, id, &question), allowed(&after, id, &question));
+                    let answers = (allowed(&before, begins, id, &question), allowed(&after, begins, id, &question));
                     let expected = match difference.change {
                         Change::Gained => (false, true),
                         Change::Lost => (true, false),

@@ -200,24 +200,53 @@ fn who_has_seen_a_checkpoint_has_seen_what_was_committed_before_it() {
     });
 }
 
+/// What takes back the third migration, and the second.
+fn undone(kind: Kind) -> [Vec<String>; 2] {
+    let owned = |statements: &[&str]| statements.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let key = if kind == Kind::Mariadb { "`key`" } else { "key" };
+    let third = match kind {
+        Kind::Sqlite => owned(&[
+            "DROP TRIGGER credentials_role_insert",
+            "DROP TRIGGER credentials_role_update",
+            "DROP TRIGGER roles_deleted_with_credentials",
+            "DROP TRIGGER devices_deleted_with_certificates",
+            "DROP INDEX credentials_by_role",
+        ]),
+        Kind::Postgres => Vec::new(),
+        Kind::Mariadb => owned(&[
+            "DROP TRIGGER roles_deleting_credentials",
+            "DROP TRIGGER devices_deleting_certificates",
+            "ALTER TABLE credentials DROP FOREIGN KEY credentials_role",
+        ]),
+    };
+    let both = ["ALTER TABLE credentials DROP COLUMN role_id", "DROP TABLE certificates"];
+    let second = ["DROP TABLE brokers".to_owned(), format!("DELETE FROM warden_meta WHERE {key} = 'checkpoint'")];
+    [[third, owned(&both)].concat(), second.into()]
+}
+
 #[test]
-fn a_database_of_the_schema_before_is_brought_up_to_date_and_keeps_its_devices() {
-    on_every_database(async |mut fresh| {
-        let key = if fresh.kind == Kind::Mariadb { "`key`" } else { "key" };
+fn a_database_of_a_schema_before_is_brought_up_to_date_and_keeps_its_devices() {
+    on_every_database(async |fresh| {
         fresh.sql("INSERT INTO devices (name) VALUES ('d1')").unwrap();
-        for statement in [
-            "DROP TABLE brokers".to_owned(),
-            format!("DELETE FROM warden_meta WHERE {key} = 'checkpoint'"),
-            "DELETE FROM _sqlx_migrations WHERE version = 2".to_owned(),
-        ] {
-            fresh.sql(&statement).unwrap();
+        fresh.sql("INSERT INTO credentials (device_id, kind, identity) VALUES (1, 'x509_cn', 'd1')").unwrap();
+        for found in [2, 1] {
+            for (statements, version) in undone(fresh.kind).into_iter().zip([3, 2]).filter(|(_, it)| *it > found) {
+                let forgotten = format!("DELETE FROM _sqlx_migrations WHERE version = {version}");
+                for statement in statements.into_iter().chain([forgotten]) {
+                    fresh.sql(&statement).unwrap();
+                }
+            }
+            let error = Feed::open(&fresh.database).await.unwrap_err();
+            assert!(error.to_string().ends_with("run `warden init`"), "{error}");
+            let (mut store, created) = Store::create(&fresh.database, None).await.unwrap();
+            assert_eq!(created.before, SchemaState::Older { found, needed: 3 });
+            assert_eq!(store.status().await.unwrap().counts.active_devices, 1);
+            assert_eq!(store.brokers().await.unwrap(), []);
+            // What it has is no less than it was.
+            let credentials = store.credentials(Some("d1")).await.unwrap();
+            assert_eq!((credentials.len(), credentials[0].only_role.as_deref()), (1, None));
+            // Whoever still looks keeps others from changing tables.
+            store.close().await.unwrap();
         }
-        let error = Feed::open(&fresh.database).await.unwrap_err();
-        assert!(error.to_string().ends_with("run `warden init`"), "{error}");
-        let (store, created) = Store::create(&fresh.database, None).await.unwrap();
-        fresh.store = store;
-        assert_eq!(created.before, SchemaState::Older { found: 1, needed: 2 });
-        assert_eq!(fresh.store.status().await.unwrap().counts.active_devices, 1);
-        assert_eq!(fresh.store.brokers().await.unwrap(), []);
     });
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
-    Audited, CREDENTIAL_ENDED, CREDENTIAL_ENDS, Fleet, NO_CREDENTIAL, NO_GOOD_CREDENTIAL, NOT_YET_VALID,
-    SERIAL_WITHOUT_ISSUER, SHARED_IDENTITY, UNREADABLE_PASSWORD, WEAK_PASSWORD_HASH,
+    Audited, BEGINNING_OVER, BEGINNING_WITHOUT_END, CREDENTIAL_ENDED, CREDENTIAL_ENDS, Fleet, NO_CREDENTIAL,
+    NO_GOOD_CREDENTIAL, NOT_YET_VALID, SERIAL_WITHOUT_ISSUER, SHARED_IDENTITY, UNREADABLE_PASSWORD, WEAK_PASSWORD_HASH,
 };
 use crate::audit::finding::{Finding, Kind};
 use crate::credential::password::{Cost, PasswordHash};
@@ -36,14 +36,29 @@ fn look_at_validity(audited: &Audited<'_>, device: &Device, findings: &mut Vec<F
     if device.credentials.is_empty() {
         return tell(NO_CREDENTIAL, None, "it has no credential, so that it cannot connect".to_owned(), add);
     }
+    let over = |credential: &Credential| credential.role.is_some() && device.has_certificate();
     // What is not valid yet will be.
-    let lasts = |credential: &Credential| !credential.revoked && credential.not_after.is_none_or(|end| now < end);
+    let lasts = |credential: &Credential| {
+        !credential.revoked && !over(credential) && credential.not_after.is_none_or(|end| now < end)
+    };
     if !device.credentials.iter().any(lasts) {
         let what = "all its credentials are revoked or have ended, so that it cannot connect".to_owned();
         return tell(NO_GOOD_CREDENTIAL, None, what, format!("{add}, or `warden device revoke {}`", device.name));
     }
     for credential in device.credentials.iter().filter(|credential| !credential.revoked) {
         let kind = credential.kind.as_str();
+        if over(credential) {
+            let what = "it is over, but would be good again if the device's certificates were removed".to_owned();
+            let remedy =
+                format!("`warden credential revoke {} {kind} --identity {}`", device.name, credential.identity);
+            tell(BEGINNING_OVER, Some(credential), what, remedy);
+            continue;
+        }
+        if credential.role.is_some() && credential.not_after.is_none() {
+            let what = "it is good until the device has a certificate, whenever that may be".to_owned();
+            let remedy = "an end, with `--until` or `--not-after` when it is added".to_owned();
+            tell(BEGINNING_WITHOUT_END, Some(credential), what, remedy);
+        }
         if let Some(end) = credential.not_after {
             let others = device.credentials.iter().filter(|other| lasts(other) && *other != credential).count();
             let left = if others == 0 { "; it is its last" } else { "" };

@@ -43,7 +43,8 @@ pub(super) fn look_at_role(fleet: &Fleet<'_>, role: &Role, findings: &mut Vec<Fi
         let what = format!("it has no rules; {} have nothing from it", some(holders));
         tell(ROLE_WITHOUT_RULES, what, format!("`warden rule add {name} …`, or `warden role remove {name}`"));
     }
-    let free: Vec<&Device> = holders.iter().copied().filter(|device| !is_bound(fleet, device)).collect();
+    let free: Vec<&Device> =
+        holders.iter().copied().filter(|device| !(is_bound(fleet, device) || binds(role.client_id()))).collect();
     if !free.is_empty() {
         let what =
             format!("nothing binds {} to client ids, so that one can take over the session of another", some(&free));
@@ -89,7 +90,11 @@ pub(super) fn look(fleet: &Fleet<'_>, findings: &mut Vec<Finding>) {
         }
         if device.roles.is_empty() {
             let remedy = format!("`warden role grant ROLE {}`, or `warden device remove {0}`", device.name);
-            tell(DEVICE_WITHOUT_ROLE, "it may connect and do nothing: it has no role", remedy);
+            let what = match device.beginnings().next() {
+                Some(_) => "it has no role for the time when it has begun",
+                None => "it may connect and do nothing: it has no role",
+            };
+            tell(DEVICE_WITHOUT_ROLE, what, remedy);
             continue;
         }
         match lack(fleet, device) {

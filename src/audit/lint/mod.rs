@@ -64,6 +64,7 @@ kinds! {
     CREDENTIAL_ENDED = Warning "credential-ended": "a credential of an active device has ended";
     CREDENTIAL_ENDS = Warning "credential-ends": "a credential of an active device ends soon";
     SHARED_IDENTITY = Warning "shared-identity": "a credential has the name or the identity of another device";
+    BEGINNING_OVER = Warning "beginning-over": "a credential that a device began with is still active, and the device has a certificate";
     SERIAL_WITHOUT_ISSUER = Warning "serial-without-issuer": "a serial number is unique for one issuer only, and the credential names none";
     WEAK_PASSWORD_HASH = Warning "weak-password-hash": "whoever steals the hash of a password guesses it faster than if it were new";
     ATTRIBUTE_SOME_LACK = Note "attribute-some-lack": "an allow rule needs an attribute that some of its devices lack";
@@ -74,6 +75,7 @@ kinds! {
     DUPLICATE_RULE = Note "duplicate-rule": "a role has a rule twice";
     COVERED_RULE = Note "covered-rule": "a rule adds nothing to another one of its role";
     ROLE_NOBODY_HAS = Note "role-nobody-has": "no device has a role";
+    BEGINNING_WITHOUT_END = Note "beginning-without-end": "a credential that a device only begins with has no end of its own";
     LIKE_NAMED = Note "like-named": "names of devices differ in case only";
     NOT_YET_VALID = Note "not-yet-valid": "a credential of an active device is not valid yet";
 }
@@ -107,9 +109,9 @@ struct Fleet<'a> {
     devices: Vec<&'a Device>,
     /// By name.
     roles: Vec<&'a Role>,
-    /// Who has each role, by name.
+    /// Who has each role, or begins with it, by name.
     holders: BTreeMap<RoleId, Vec<&'a Device>>,
-    /// The sets of roles that devices have.
+    /// The sets of roles that devices have, and each role that one begins with, by itself.
     companies: BTreeSet<Vec<RoleId>>,
     /// What stands before a level with a device's name or client id, in any allow rule.
     before_names: BTreeSet<String>,
@@ -124,7 +126,9 @@ impl<'a> Fleet<'a> {
         let mut holders: BTreeMap<RoleId, Vec<&Device>> = BTreeMap::new();
         let mut companies = BTreeSet::new();
         for device in &devices {
-            for role in &device.roles {
+            let begun: BTreeSet<RoleId> = device.beginnings().collect();
+            companies.extend(begun.iter().map(|role| vec![*role]));
+            for role in begun.union(&device.roles.iter().copied().collect()) {
                 holders.entry(*role).or_default().push(device);
             }
             let mut company = device.roles.to_vec();
@@ -135,7 +139,7 @@ impl<'a> Fleet<'a> {
         Self { policy, devices, roles, holders, companies, before_names }
     }
 
-    /// Who has this role.
+    /// Who has this role, or begins with it.
     fn holders(&self, role: &Role) -> &[&'a Device] {
         self.holders.get(&role.id()).map_or(&[], Vec::as_slice)
     }

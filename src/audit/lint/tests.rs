@@ -228,6 +228,53 @@ fn each_fault_of_a_credential_is_found() {
     found(SERIAL_WITHOUT_ISSUER, Fleet::sound().device("d", &[1], &[(CredentialKind::X509Serial, "4a")]));
 }
 
+/// The sound policy with a role `begin`, and with one more device that only begins its life with that.
+fn with_beginner() -> Fleet {
+    Fleet::sound()
+        .role("begin", Some("%u*"), &["allow publish begin/%u"])
+        .device("d", &[1], &[(CredentialKind::Psk, "d-begin")])
+        .with(|it| (it.role, it.not_after) = (Some(2), Some(NOW + 31 * DAY)))
+}
+
+#[test]
+fn a_role_that_devices_begin_with_is_one_that_somebody_has() {
+    assert_eq!(with_beginner().findings(), []);
+    // What it allows stands alone: no rule of the device's own roles denies it or makes it whole.
+    let begin = |rules: &[&str]| {
+        let mut fleet = with_beginner().role("r", Some("%u*"), rules).but(|device| device.roles = [1].into());
+        fleet.devices.last_mut().unwrap().credentials[0].role = Some(3);
+        fleet.roles[0] = Role::compile(1, "sensor", binding(Some("%u*")), vec![Ok(rule(10, "allow receive news"))]);
+        codes(fleet)
+    };
+    assert!(begin(&["allow subscribe news"]).contains("subscribe-without-receive"));
+    assert!(!begin(&["allow read news"]).contains("subscribe-without-receive"));
+    // Where it began once, nobody has the role any more.
+    found(ROLE_NOBODY_HAS, with_beginner().with(|it| it.revoked = true).but(with_certificate));
+}
+
+fn with_certificate(device: &mut Device) {
+    let certificate = credential(CredentialKind::X509Cn, &device.name);
+    device.credentials = device.credentials.iter().cloned().chain([certificate]).collect();
+}
+
+#[test]
+fn each_fault_of_a_beginning_is_found() {
+    found(BEGINNING_WITHOUT_END, with_beginner().with(|it| it.not_after = None));
+    let over = || with_beginner().but(with_certificate);
+    assert_eq!(codes(over()), ["beginning-over", "role-nobody-has"].into());
+    assert_eq!(codes(over().with(|it| it.not_after = None)), ["beginning-over", "role-nobody-has"].into());
+    // It is not good any more: nothing is left when the certificate is revoked.
+    let left = over().but(|device| device.credentials[1].revoked = true);
+    assert_eq!(codes(left), ["no-good-credential", "role-nobody-has"].into());
+    found(ANY_CLIENT_ID, {
+        let mut fleet = with_beginner().but(|device| device.roles = [3].into()).role("own", None, &["allow read a"]);
+        fleet.devices.last_mut().unwrap().roles = [3].into();
+        fleet
+    });
+    found(DEVICE_WITHOUT_ROLE, with_beginner().but(|device| device.roles = [].into()));
+    found(NO_GOOD_CREDENTIAL, with_beginner().with(|it| it.not_after = Some(NOW)));
+}
+
 #[test]
 fn who_is_away_for_good_is_left_alone() {
     for status in [DeviceStatus::Revoked, DeviceStatus::Suspended] {

@@ -161,6 +161,36 @@ fn a_hash_of_another_form_is_upgraded_at_login_and_its_session_stays() {
     tick_until("thrown off", || kicked().contains(&"id pass-1-a".to_owned()));
 }
 
+/// Between the new hash and the tick that notes it, too.
+#[test]
+fn a_password_to_begin_with_gives_its_role_alone_and_an_upgraded_hash_gives_no_more() {
+    let plugin = plugin(OLD, &[("password_upgrade", "true")]);
+    plugin.sql(
+        "INSERT INTO roles (id, name) VALUES (7, 'begin');
+         INSERT INTO rules (role_id, effect, action, topic) VALUES (7, 'allow', 'publish', 'begin/%u');
+         UPDATE credentials SET role_id = 7 WHERE identity = 'u'",
+    );
+    let mut session = client("pass-1-a", "u");
+    assert_eq!(login(&mut session, OLD_PASSWORD), ALLOWED);
+    let mut begins = |when: &str| {
+        assert_eq!(publish(&mut session, "begin/pass-1"), ALLOWED, "{when}");
+        assert_eq!(publish(&mut session, "devices/pass-1/data"), DENIED, "{when}");
+    };
+    begins("at first");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while plugin.select("SELECT secret FROM credentials WHERE identity = 'u'") == OLD {
+        assert!(Instant::now() < deadline, "it is never upgraded");
+    }
+    // Whoever connects waits until the feed has seen it.
+    assert_eq!(try_login("pass-1-b", "u", OLD_PASSWORD), ALLOWED);
+    begins("before the tick");
+    tick();
+    begins("after the tick");
+    assert_eq!(kicked(), Vec::<String>::new());
+    plugin.sql("INSERT INTO credentials (device_id, kind, identity) VALUES (3, 'x509_cn', 'pass-1')");
+    tick_until("thrown off", || kicked().contains(&"id pass-1-a".to_owned()));
+}
+
 #[test]
 fn without_the_option_the_database_is_not_written() {
     let plugin = plugin(OLD, &[]);

@@ -52,6 +52,18 @@ fn a_credential_with_a_role_gives_that_role_and_no_other() {
 }
 
 #[test]
+fn a_password_with_a_role_gives_that_role_and_no_other() {
+    let password = |hash: &str| Credential { secret: Some(hash.into()), ..credential(CredentialKind::Password, "u") };
+    let by = |hash| Proof::Password { user_name: "u", hash };
+    let all = fleet(vec![Credential { role: Some(2), ..password("h") }]);
+    assert_eq!(may(&all, by("h")), [false, true]);
+    assert_eq!(rights(&all, by("other")), Err(Reason::PasswordChanged));
+    assert_eq!(may(&fleet(vec![password("h")]), by("h")), [true, false]);
+    let all = fleet(vec![Credential { role: Some(2), ..password("h") }, credential(CN, "d")]);
+    assert_eq!(rights(&all, by("h")), Err(Reason::CredentialRevoked));
+}
+
+#[test]
 fn a_role_that_is_not_there_gives_nothing() {
     let all = snapshot(vec![device(1, "d", vec![only(PSK, "begin")])], vec![role(1, "own/%u", None)]);
     assert_eq!(may(&all, Proof::Identity(PSK, "begin")), [false, false]);
