@@ -11,6 +11,7 @@
 //! - [`audit`]: can a policy be trusted? Findings, differences, plans.
 //! - [`credential`]: are they who they say? Bytes in, answer out.
 //! - [`database`], [`config`], [`key_file`], [`log`]: what the operator says, the key, and what the operator hears.
+//! - [`import`]: what others have written down about their clients, read into plans.
 //! - [`cli`]: the command.
 
 pub mod audit;
@@ -19,6 +20,7 @@ pub mod config;
 pub mod credential;
 pub mod database;
 mod ffi;
+pub mod import;
 pub mod key_file;
 pub mod live;
 pub mod log;

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::confirm::ConfirmArgs;
 use super::credential;
-use super::ending;
+use super::device_import::{self, ImportArgs};
+use super::device_revoke::{self, RevokeArgs};
 use super::key::{self, FreshKey};
 use super::output::{Output, or_dash};
 use super::password::Given;
@@ -16,14 +17,14 @@ use super::wait::WaitArgs;
 use super::words::{StatusWord, attribute, client_id_pattern, moment};
 use crate::credential::certificate::Field;
 use crate::credential::psk::Psk;
-use crate::store::Store;
 use crate::store::credential::{NewCredential, Proof};
 use crate::store::device::{DeviceChange, DeviceFilter, DeviceRecord, DeviceSummary, NewDevice, Status};
 
-/// Add, list, show, change and remove devices; suspend, revoke and activate them
+/// Add, import, list, show, change and remove devices; suspend, revoke and activate them
 #[derive(Debug, Subcommand)]
 pub(super) enum DeviceCommand {
     Add(AddArgs),
+    Import(ImportArgs),
     List(ListArgs),
     Show(ShowArgs),
     Set(SetArgs),
@@ -165,32 +166,6 @@ pub(super) struct SuspendArgs {
     wait: WaitArgs,
 }
 
-/// End a device, with all its credentials and the certificates that were issued for it; if it is connected, it has to
-/// leave at once
-///
-/// What has ended stays so: a device that is activated again needs new credentials. To keep one out for a while, suspend
-/// it.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-EXAMPLES:
-  warden device revoke device-001 --reason stolen
-  warden device revoke device-001 --dry-run
-  warden device revoke device-001 --wait --timeout 30s
-  sqlite3 /var/lib/mosquitto/warden.db \\
-    \"UPDATE devices SET status = 'revoked' WHERE name = 'device-001'\"")]
-pub(super) struct RevokeArgs {
-    /// The device's name
-    device: String,
-    /// Why, for whoever looks later
-    #[arg(long)]
-    reason: Option<String>,
-    /// Only say what would end, and wait for nobody
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    wait: WaitArgs,
-}
-
 /// Let a suspended or revoked device in again, by those of its credentials that are not revoked
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -221,6 +196,7 @@ pub(super) struct RemoveArgs {
 pub(super) async fn run(command: DeviceCommand, place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
     match command {
         DeviceCommand::Add(args) => add(args, place, output).await?,
+        DeviceCommand::Import(args) => return device_import::run(args, place, output).await,
         DeviceCommand::List(ListArgs { pattern, status, role }) => {
             let filter = DeviceFilter { status: status.map(Into::into), role, name: pattern };
             let devices = place.read(async |store| store.devices(&filter).await).await?;
@@ -244,15 +220,7 @@ pub(super) async fn run(command: DeviceCommand, place: &Place, output: &mut Outp
         DeviceCommand::Suspend(SuspendArgs { device, reason, wait }) => {
             return set_status(&device, Status::Suspended, reason.as_deref(), &wait, place, output).await;
         }
-        DeviceCommand::Revoke(RevokeArgs { device, reason, dry_run, wait }) => {
-            let now = jiff::Timestamp::now().as_second();
-            let end = async |store: &mut Store| store.end_device(&device, reason.as_deref(), now, dry_run).await;
-            let ended = if dry_run { place.read(end).await? } else { place.write(end).await? };
-            let (object, lines) = ending::told(&device, &ended, dry_run);
-            // What has not happened, no broker can have carried out.
-            let wait = if dry_run { WaitArgs::none() } else { wait };
-            return wait.finish(place, output, object, &lines).await;
-        }
+        DeviceCommand::Revoke(args) => return device_revoke::run(args, place, output).await,
         DeviceCommand::Activate(ActivateArgs { device, wait }) => {
             return set_status(&device, Status::Active, None, &wait, place, output).await;
         }
@@ -331,7 +299,7 @@ async fn add(args: AddArgs, place: &Place, output: &mut Output) -> anyhow::Resul
     fresh.iter().chain(&beginning).try_for_each(|fresh| fresh.show(output))
 }
 
-async fn set_status(
+pub(super) async fn set_status(
     device: &str,
     status: Status,
     reason: Option<&str>,

@@ -112,6 +112,16 @@ pub(super) enum CliError {
     NobodyToAsk(io::Error),
     #[error(transparent)]
     Psk(#[from] PskError),
+    #[error("`{path}`: {cause}")]
+    Content { path: PathBuf, cause: String },
+    #[error("{count} of the entries cannot be imported, so nothing was changed")]
+    BadEntries { count: usize },
+    #[error("some of the roles are there with other rules, so nothing was changed")]
+    RolesDiffer,
+    #[error("`--keys` names no file for the keys that are to be made")]
+    NoKeysFile,
+    #[error("the file `{path}` for new keys cannot be used: {cause}")]
+    KeysFile { path: PathBuf, cause: String },
 }
 
 impl CliError {
@@ -141,6 +151,7 @@ impl CliError {
             | Self::Request { .. }
             | Self::NoPassphrase { .. }
             | Self::NobodyToAsk(_)
+            | Self::NoKeysFile
             | Self::Psk(_) => Exit::Usage,
             Self::OtherKey { .. }
             | Self::KeyLost { .. }
@@ -151,6 +162,7 @@ impl CliError {
             | Self::OldKeyEnded { .. }
             | Self::OnlyBegins { .. }
             | Self::RolesInUse { .. }
+            | Self::RolesDiffer
             | Self::Exists { .. }
             | Self::NotAFile(_) => Exit::Conflict,
             Self::NoSuchDevices(_) => Exit::NotFound,
@@ -159,7 +171,10 @@ impl CliError {
             | Self::Crl { .. }
             | Self::Unwritable { .. }
             | Self::Issue { .. }
-            | Self::NotMade { .. } => Exit::Failure,
+            | Self::NotMade { .. }
+            | Self::Content { .. }
+            | Self::BadEntries { .. }
+            | Self::KeysFile { .. } => Exit::Failure,
         }
     }
 
@@ -223,6 +238,11 @@ impl CliError {
             Self::Exposed { path, .. } => format!("run `chmod 600 {}`", path.display()),
             Self::Exists { .. } => "name another place, or move what is there away".to_owned(),
             Self::NobodyToAsk(_) => "name a file with `--passphrase-file`; `-` is standard input".to_owned(),
+            Self::BadEntries { .. } => "`--skip-bad` leaves them out and imports the rest".to_owned(),
+            Self::RolesDiffer => "`--replace-roles` gives them the rules of the file".to_owned(),
+            Self::NoKeysFile => {
+                "for instance `--keys new-keys.psk`; each line will be an identity, a colon and its key".to_owned()
+            }
             Self::Listed { .. } => "its authority takes it off in its next list".to_owned(),
             _ => return None,
         })

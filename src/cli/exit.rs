@@ -25,9 +25,11 @@ pub enum Exit {
     Unavailable = 6,
     /// For `--wait`: what was to be changed is, but not every broker has confirmed in time.
     NotConfirmed = 7,
-    /// `lint` and `doctor` found something, an expectation of `test` does not hold, `diff` or `apply --dry-run` found a
-    /// difference. The command itself did not fail.
+    /// `lint` and `doctor` found something, an expectation of `test` does not hold, `diff`, `apply --dry-run` or
+    /// `import --verify` found a difference. The command itself did not fail.
     Found = 8,
+    /// Ctrl-C between two batches: those before are done, those behind are not begun.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

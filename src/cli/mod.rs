@@ -13,24 +13,32 @@ mod credential;
 mod crl;
 mod db;
 mod device;
+mod device_import;
+mod device_revoke;
 mod diff;
 mod doctor;
 mod ending;
+mod entries;
 mod error;
 mod exit;
 mod explain;
 mod export;
 mod findings;
+mod import;
+mod import_apply;
+mod import_verify;
 mod init;
 mod issue;
 mod issued;
 mod key;
 mod lint;
 mod new_files;
+mod new_keys;
 mod output;
 mod passphrase;
 mod password;
 mod place;
+mod progress;
 mod role;
 mod rotation;
 mod rule;
@@ -76,7 +84,8 @@ EXIT CODES:
   6  the database or the key file cannot be used
   7  for `--wait` and `broker wait`: not every broker has confirmed in time
   8  for `lint` and `doctor`: something is found; for `test`: something does not hold;
-     for `diff` and `apply --dry-run`: there is a difference
+     for `diff`, `apply --dry-run` and `import --verify`: there is a difference
+  130  interrupted by Ctrl-C; whole batches are done
 
 EXAMPLES:
   warden init
@@ -109,6 +118,8 @@ enum Command {
     Rule(rule::RuleCommand),
     #[command(subcommand)]
     Broker(broker::BrokerCommand),
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     #[command(subcommand)]
     Db(db::DbCommand),
     Explain(explain::ExplainArgs),
@@ -158,6 +169,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> anyhow::Result<Exit> {
         Command::Role(command) => role::run(command, &place, output).await,
         Command::Rule(command) => rule::run(command, &place, output).await,
         Command::Broker(command) => broker::run(command, &place, output).await,
+        Command::Import(command) => import::run(command, &place, output).await,
         Command::Db(command) => db::run(command, &place, output).await,
         Command::Explain(args) => explain::run(&args, &place, output).await,
         Command::Test(args) => test::run(&args, &place, output).await,

@@ -45,11 +45,6 @@ pub(super) struct WaitArgs {
 }
 
 impl WaitArgs {
-    /// Not to wait.
-    pub(super) const fn none() -> Self {
-        Self { wait: false, timeout: Duration::ZERO }
-    }
-
     /// Says what was changed, as `object` or as `line`, and waits where that is wanted.
     pub(super) async fn finish(
         &self,

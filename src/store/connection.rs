@@ -79,6 +79,12 @@ pub(super) fn once(text: impl Into<Cow<'static, str>>) -> Sql {
     Sql { text: text.into(), values: Vec::new(), prepared: false }
 }
 
+/// Numbers as SQL lists them. It has no empty list, and no row has the number 0.
+pub(super) fn list(ids: &[i64]) -> String {
+    let ids: Vec<String> = std::iter::once(&0).chain(ids).map(ToString::to_string).collect();
+    ids.join(", ")
+}
+
 impl Sql {
     pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());

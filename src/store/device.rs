@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::connection::{Ask, sql};
+use super::connection::{Ask, once, sql};
 use super::credential::{Credential, NewCredential};
-use super::{Noun, Store, StoreError, credential, read, role};
+use super::{Noun, Store, StoreError, credential, read, role, rows};
 use crate::policy::device as policy;
 use crate::policy::snapshot::Snapshot;
 
@@ -93,6 +93,18 @@ pub struct DeviceChange {
 }
 
 impl Store {
+    /// The names of all devices with this attribute, in their order. Numbers and truth values are compared as texts.
+    pub async fn devices_with(&mut self, attribute: &str, value: &str) -> Result<Vec<String>, StoreError> {
+        let mut tx = self.begin_read().await?;
+        let attributes = tx.dialect().attributes();
+        let query = once(format!("SELECT name, {attributes} FROM devices ORDER BY name"));
+        let all: Vec<(String, String)> = tx.all(query).await?;
+        let has = |attributes: String| {
+            rows::attributes(Some(attributes.into())).is_ok_and(|known| known.get(attribute) == Some(value))
+        };
+        Ok(all.into_iter().filter_map(|(name, attributes)| has(attributes).then_some(name)).collect())
+    }
+
     /// Adds a device with its credentials and roles. `false` beside it if there was one of this name, which is kept as
     /// it is where that is asked for and otherwise an error.
     pub async fn add_device(

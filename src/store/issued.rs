@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::connection::{Ask, Dialect, Transaction, sql};
+use super::connection::{Ask, Dialect, Transaction, list, once, sql};
 use super::credential::{self, Credential, NewCredential, Proof};
 use super::{Noun, Store, StoreError, device, read};
 use crate::credential::certificate::{self, Description, Field};
@@ -135,7 +135,7 @@ impl Store {
         let device = device.ok_or_else(|| StoreError::not_found(Noun::Device, name))?;
         may_have(&device, new)?;
         key_is_its_own(&mut tx, id, new).await?;
-        let current = current(&mut tx, id, new.now).await?;
+        let current = current(&mut tx, &[id], new.now).await?;
         let ending = match new.others {
             Others::None => match current.first() {
                 Some(one) => return Err(has_one(name, one)),
@@ -179,7 +179,7 @@ impl Store {
         let added = credential::of_device(&mut tx, id).await?.into_iter().filter(|one| !known(one)).collect();
         // As they are now.
         let shas: HashSet<_> = ending.iter().map(|one| one.sha256.clone()).collect();
-        let ending = rows(&mut tx, Some(id)).await?.into_iter().filter(|one| shas.contains(&one.sha256)).collect();
+        let ending = rows(&mut tx, Some(&[id])).await?.into_iter().filter(|one| shas.contains(&one.sha256)).collect();
         tx.commit().await?;
         Ok(Issued { added, retired, ending })
     }
@@ -193,7 +193,7 @@ impl Store {
         if record.is_some_and(|device| device.status == DeviceStatus::Revoked) {
             return Err(revoked(name));
         }
-        let current = current(&mut tx, id, now).await?;
+        let current = current(&mut tx, &[id], now).await?;
         match (others, current.first()) {
             (Others::None, Some(one)) => Err(has_one(name, one)),
             (Others::EndAt(_), None) => {
@@ -210,7 +210,7 @@ impl Store {
             Some(name) => Some(device::require(&mut tx, name).await?),
             None => None,
         };
-        let mut found = rows(&mut tx, id).await?;
+        let mut found = rows(&mut tx, id.as_ref().map(std::slice::from_ref)).await?;
         let revoked: Vec<(String, String)> =
             tx.all(sql("SELECT DISTINCT issuer, serial FROM revoked_certificates")).await?;
         let revoked: HashSet<CertificateId> =
@@ -222,14 +222,14 @@ impl Store {
     }
 }
 
-/// The certificates of a device that are good, as far as its record goes.
+/// The certificates of these devices that are good, as far as their record goes.
 pub(super) async fn current(
     connection: &mut impl Ask,
-    device_id: i64,
+    devices: &[i64],
     now: UnixSeconds,
 ) -> Result<Vec<IssuedCertificate>, StoreError> {
     let mut current = Vec::new();
-    for mut one in rows(connection, Some(device_id)).await? {
+    for mut one in rows(connection, Some(devices)).await? {
         one.revoked = !super::certificate::rows_of(connection, &one.issuer, &one.serial).await?.is_empty();
         if one.state(now) == State::Active {
             current.push(one);
@@ -250,7 +250,8 @@ pub(super) async fn retire(connection: &mut impl Ask, device_id: i64) -> Result<
     Ok(retired)
 }
 
-async fn rows(connection: &mut impl Ask, device_id: Option<i64>) -> Result<Vec<IssuedCertificate>, StoreError> {
+/// Of these devices, or of all.
+async fn rows(connection: &mut impl Ask, devices: Option<&[i64]>) -> Result<Vec<IssuedCertificate>, StoreError> {
     let ends_at = match connection.dialect() {
         // There it may be written in any way that SQLite understands.
         Dialect::Sqlite => "coalesce(strftime('%Y-%m-%dT%H:%M:%SZ', credentials.not_after), credentials.not_after)",
@@ -265,9 +266,9 @@ async fn rows(connection: &mut impl Ask, device_id: Option<i64>) -> Result<Vec<I
          WHERE {}
          ORDER BY certificates.not_after, devices.name, certificates.id",
         // A parameter that may be NULL has no type that PostgreSQL could tell.
-        device_id.map_or_else(|| "1 = 1".to_owned(), |id| format!("certificates.device_id = {id}")),
+        devices.map_or_else(|| "1 = 1".to_owned(), |ids| format!("certificates.device_id IN ({})", list(ids))),
     );
-    Ok(connection.all(sql(query)).await?)
+    Ok(connection.all(once(query)).await?)
 }
 
 /// Whether this device can use such a certificate at all.

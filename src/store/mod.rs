@@ -12,6 +12,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
 
 pub mod broker;
+pub mod bulk;
 pub mod certificate;
 mod connection;
 pub mod credential;
@@ -21,6 +22,7 @@ pub mod ending;
 mod error;
 pub mod feed;
 mod file;
+pub mod go_auth;
 mod grants;
 pub mod issued;
 mod mysql;
@@ -35,6 +37,7 @@ pub mod schema;
 mod sealing;
 mod server;
 pub mod sqlite;
+mod standing;
 pub mod status;
 mod unseen;
 

@@ -166,7 +166,7 @@ fn status(word: &str) -> Result<DeviceStatus, Fault> {
 }
 
 /// The attributes that can stand in a topic: texts, numbers and truth values of a JSON object.
-fn attributes(text: Option<Box<str>>) -> Result<Attributes, Fault> {
+pub(super) fn attributes(text: Option<Box<str>>) -> Result<Attributes, Fault> {
     use serde_json::Value;
 
     // Nearly every device has none.

@@ -46,6 +46,8 @@ mod handshake;
 mod hostile;
 /// What a certificate says of who its holder is, by every field; and certificates that nobody sane would make.
 mod identity;
+/// Rules and keys of Mosquitto's own files, before and after they were imported.
+mod import;
 /// Pre-shared keys, and the key that seals them, are replaced while brokers run.
 mod keys;
 /// A device from its first key to its end.

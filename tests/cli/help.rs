@@ -67,8 +67,11 @@ fn every_example_can_be_pasted() {
     ca.issue("device-001", 0x4a00, &["device-001.fleet.example"]);
     std::fs::write(warden.path("passwordfile"), "d1:$7$101$r0qgUG2mtxQCC0Id$NMVV+ANnJDfM2vuyxiOyLdXPOrXASekH4fX1eRlg7KqWr9gaffnkrI1KPMxXgqwHdVx5e/rGRDBx3vZ7HirNVg==\n").unwrap();
     Lists::new(&warden, "ca", "/O=Example/CN=ca").make("fleet", 1, &["4A07"]);
+    import_files(&warden);
     let order = [
         "device add",
+        "device import",
+        "import",
         "device list",
         "device show",
         "rule",
@@ -113,6 +116,28 @@ fn every_example_can_be_pasted() {
         }
     }
     assert!(pasted > 25, "{pasted}");
+}
+
+/// What the examples of `warden import`, `warden device import` and `warden device revoke` name.
+fn import_files(warden: &Warden) {
+    let hash = "$7$101$bG9uZ3NhbHRzYWx0$c2hvcnQgYnV0IG5vdCB0b28gc2hvcnQ=";
+    let user =
+        "INSERT INTO test_user VALUES (1, 'go', '$2b$04$abcdefghijklmnopqrstuuPp7HPfoAs8I2dCQCQ/fW7zEJv8I8C8e', 0)";
+    let tables = "CREATE TABLE test_user (id, username, password_hash, is_admin);
+                  CREATE TABLE test_acl (id, test_user_id, topic, rw);";
+    for (name, text) in [
+        ("devices.csv", "name,psk_identity,attributes\nd-10,d-10,site=bergen\n".to_owned()),
+        ("stolen.txt", "d-10\n".to_owned()),
+        ("mosquitto.acl", "topic read $SYS/#\n".to_owned()),
+        ("mosquitto.passwd", format!("roger:{hash}\n")),
+        ("mosquitto.psk", "lee:8d1f0c9b7a6e5d4c3b2a19081726354f\nid:deadbeef\n".to_owned()),
+        ("dynamic-security.json", "{}".to_owned()),
+    ] {
+        std::fs::write(warden.path(name), text).unwrap();
+    }
+    let mut shell = std::process::Command::new("sqlite3");
+    let made = shell.arg(warden.path("go-auth.db")).arg(format!("{tables}{user}")).status().unwrap();
+    assert!(made.success());
 }
 
 /// The examples of a help, each with the lines on which it goes on, which stand further in.
@@ -161,7 +186,7 @@ fn the_first_help_reads_like_this() {
 
     Commands:
       init         Make the database and the key file, or bring the database up to date
-      device       Add, list, show, change and remove devices; suspend, revoke and activate them
+      device       Add, import, list, show, change and remove devices; suspend, revoke and activate them
       credential   Add, list, rotate, revoke and remove the ways in which devices prove who they are
       certificate  Issue certificates to devices and renew them; revoke single ones and take it back;
                    list them, look into them
@@ -171,6 +196,8 @@ fn the_first_help_reads_like_this() {
       role         Add, list, show and remove roles; grant them to devices and withdraw them
       rule         Add, list and remove the rules of roles
       broker       List the brokers that have registered, wait for them, forget those that are gone
+      import       Bring devices, credentials, roles and rules over from Mosquitto's own files and from
+                   other plugins
       db           Show the rights that the plugin needs in a database on a server
       explain      Say whether a device may do something, and why
       test         Say whether the policy says what a file expects of it
@@ -204,7 +231,8 @@ fn the_first_help_reads_like_this() {
       6  the database or the key file cannot be used
       7  for `--wait` and `broker wait`: not every broker has confirmed in time
       8  for `lint` and `doctor`: something is found; for `test`: something does not hold;
-         for `diff` and `apply --dry-run`: there is a difference
+         for `diff`, `apply --dry-run` and `import --verify`: there is a difference
+      130  interrupted by Ctrl-C; whole batches are done
 
     EXAMPLES:
       warden init

@@ -5,6 +5,8 @@
 //! - `certificates`: credentials taken from certificates; single ones revoked, taken back, listed, shown
 //! - `brokers`: which have registered, and who has not confirmed
 //! - `issuing`: an authority, the certificates that it issues, and what a device begins its life with
+//! - `bulk`: many devices from a table, revoked by file or attribute, and interrupted
+//! - `import`: files of Mosquitto and tables of other plugins
 //! - `crl`: revocation lists: imported if they can be believed, and what that changes
 //! - `connecting`: servers that prove who they are, and passwords that nobody else sees
 //! - `keys`: pre-shared keys: shown once, sealed, never shared
@@ -29,6 +31,7 @@
 
 mod authority;
 mod brokers;
+mod bulk;
 mod certificates;
 mod connecting;
 mod crl;
@@ -36,6 +39,7 @@ mod diff;
 mod doctor;
 mod expectations;
 mod help;
+mod import;
 mod init;
 mod issuing;
 mod json;

@@ -2,6 +2,7 @@
 //!
 //! - `open`: making, opening, migrating, and every kind of database that is refused
 //! - `verbs`: what each verb writes, and what it refuses
+//! - `bulk`: many devices at once, what stands against them, and another plugin's tables
 //! - `certificates`: certificates that are revoked: the verbs, the log, and what the feed makes of them
 //! - `issued`: certificates that were issued, what a device begins its life with, and its end
 //! - `schema`: what a database refuses from any writer, its own shell included, and what its log records
@@ -24,6 +25,7 @@
 )]
 
 mod brokers;
+mod bulk;
 mod certificates;
 mod concurrency;
 mod databases;
