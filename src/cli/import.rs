@@ -14,7 +14,7 @@ use crate::database::Database;
 use crate::import::acl_file::AclFile;
 use crate::import::acl_plan::{self, Reading};
 use crate::import::dynsec::Dynsec;
-use crate::import::plan::{Plan, Weight};
+use crate::import::plan::{Finding, Weight};
 use crate::import::{Series, dynsec_plan, go_auth, secret_file};
 use crate::store;
 
@@ -146,6 +146,8 @@ pub(super) struct DynsecArgs {
 #[command(after_help = "\
 EXAMPLES:
   warden import go-auth-sql go-auth.db --dry-run
+  warden import go-auth-sql go-auth.db
+  warden import go-auth-sql go-auth.db --verify
   warden import go-auth-sql go-auth.db --users \\
     'SELECT username, password_hash, is_admin FROM test_user'")]
 pub(super) struct GoAuthArgs {
@@ -161,6 +163,9 @@ pub(super) struct GoAuthArgs {
     /// Give roles that are there with other rules the rules of the tables
     #[arg(long)]
     replace_roles: bool,
+    /// Change nothing; ask the tables and the database the same questions, and list where they differ
+    #[arg(long, conflicts_with_all = ["dry_run", "skip_bad", "replace_roles"])]
+    verify: bool,
     #[command(flatten)]
     manner: MannerArgs,
 }
@@ -195,7 +200,18 @@ pub(super) async fn run(command: ImportCommand, place: &Place, output: &mut Outp
             import_apply::run("dynsec", plan, args.manner.manner(args.replace_roles), place, output).await
         }
         ImportCommand::GoAuthSql(args) => {
-            let plan = go_auth(&args).await?;
+            let (users, acls) = go_auth_rows(&args).await?;
+            if args.verify {
+                return import_verify::go_auth(&users, &acls, place, output).await;
+            }
+            let mut plan = go_auth::plan(&users, &acls);
+            if users.is_empty() {
+                plan.findings.push(Finding {
+                    weight: Weight::Note,
+                    line: None,
+                    words: "the table of users is empty".to_owned(),
+                });
+            }
             import_apply::run("go-auth-sql", plan, args.manner.manner(args.replace_roles), place, output).await
         }
     }
@@ -212,7 +228,7 @@ async fn secret_file(
     import_apply::run(source, plan, args.manner.manner(false), place, output).await
 }
 
-async fn go_auth(args: &GoAuthArgs) -> anyhow::Result<Plan> {
+async fn go_auth_rows(args: &GoAuthArgs) -> anyhow::Result<(Vec<go_auth::User>, Vec<go_auth::Acl>)> {
     let database = Database::parse(&args.from).map_err(|error| CliError::Nonsense(error.to_string()))?;
     if let Some(path) = database.path() {
         // SQLite's own words do not say which file is missing.
@@ -222,17 +238,8 @@ async fn go_auth(args: &GoAuthArgs) -> anyhow::Result<Plan> {
     let acls = args.acls.as_deref().unwrap_or(store::go_auth::ACLS);
     let (users, acls) = store::go_auth::read(&database, users, acls).await?;
     let user = |(name, password_hash, is_admin)| go_auth::User { name, password_hash, is_admin };
-    let users: Vec<_> = users.into_iter().map(user).collect();
-    let acls: Vec<_> = acls.into_iter().map(|(user, topic, rw)| go_auth::Acl { user, topic, rw }).collect();
-    let mut plan = go_auth::plan(&users, &acls);
-    if users.is_empty() {
-        plan.findings.push(crate::import::plan::Finding {
-            weight: Weight::Note,
-            line: None,
-            words: "the table of users is empty".to_owned(),
-        });
-    }
-    Ok(plan)
+    let acl = |(user, topic, rw)| go_auth::Acl { user, topic, rw };
+    Ok((users.into_iter().map(user).collect(), acls.into_iter().map(acl).collect()))
 }
 
 /// All of a file; `-` is standard input. What it holds may be secret, and is not shown.

@@ -14,9 +14,10 @@ use super::place::Place;
 use crate::import::acl_file::AclFile;
 use crate::import::acl_judge::{self, Who};
 use crate::import::dynsec::Dynsec;
+use crate::import::go_auth::{Acl, User};
 use crate::import::plan::Finding;
 use crate::import::questions::{OTHER_CLIENT_ID, Questions};
-use crate::import::{Series, dynsec_judge};
+use crate::import::{Series, dynsec_judge, go_auth_judge};
 use crate::policy::decision::{Action, Question};
 use crate::policy::device::Rights;
 use crate::policy::snapshot::Snapshot;
@@ -83,6 +84,20 @@ pub(super) async fn dynsec(
         let filters: Vec<&str> = roles.flat_map(|role| &role.acls).map(|acl| &*acl.topic).collect();
         comparison.client(&snapshot, &client.username, &filters, |client_id, action, topic| {
             dynsec_judge::allows(dynsec, series, &client.username, client_id, action, topic)
+        });
+    }
+    comparison.show(output)
+}
+
+/// Compares the tables of go-auth.
+pub(super) async fn go_auth(users: &[User], acls: &[Acl], place: &Place, output: &mut Output) -> anyhow::Result<Exit> {
+    let (snapshot, _) = place.read(async |store| store.policy().await).await?;
+    let mut comparison = Comparison::default();
+    for user in users {
+        let (own, others): (Vec<&Acl>, Vec<&Acl>) = acls.iter().partition(|acl| acl.user == user.name);
+        let filters: Vec<&str> = own.iter().chain(&others).map(|acl| &*acl.topic).collect();
+        comparison.client(&snapshot, &user.name, &filters, |client_id, action, topic| {
+            go_auth_judge::allows(users, acls, &user.name, client_id, action, topic)
         });
     }
     comparison.show(output)

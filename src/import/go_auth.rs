@@ -105,6 +105,20 @@ fn topics<'a>(users: &[User], acls: &'a [Acl], plan: &mut Plan) -> HashMap<&'a s
             let words = format!("`{topic}`: topics under `$CONTROL` are allowed only without wildcard and placeholder");
             plan.find(Weight::Narrower, row, words);
         }
+        if topic.starts_with(['+', '#']) {
+            plan.find(Weight::Narrower, row, format!("`{topic}`: topics that begin with `$` were inside this filter"));
+        }
+        if rw & 4 != 0 && (topic.ends_with('+') || topic.ends_with("+/#")) {
+            plan.find(
+                Weight::Narrower,
+                row,
+                format!("`{topic}`: a subscription with `#` in place of `+` was inside this"),
+            );
+        }
+        if topic.contains("%c") {
+            let words = format!("`{topic}`: client ids with `/`, `+` or `#` in them stood for more than one level");
+            plan.find(Weight::Narrower, row, words);
+        }
         let actions: &[&str] = match rw {
             1 => &["receive"],
             2 => &["publish"],
@@ -144,7 +158,9 @@ fn superuser(name: &str, row: usize, plan: &mut Plan) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::go_auth_judge::allows;
     use super::*;
+    use crate::policy::decision::Action;
 
     fn user(name: &str, is_admin: bool) -> User {
         User {
@@ -191,5 +207,29 @@ mod tests {
         assert_eq!(mistakes, [1, 2, 1, 2, 4]);
         assert_eq!(plan.findings.iter().filter(|it| it.weight == Weight::Note).count(), 2);
         assert!(!format!("{plan:?} {users:?}").contains("in-clear"));
+    }
+
+    /// What is asked, with what a row grants, from the plugin's own tests and beyond.
+    #[test]
+    fn the_evaluator_matches_as_the_plugin_does() {
+        let allows = |topic: &str, rw, action, asked: &str| {
+            allows(&[user("test", false)], &[acl("test", topic, rw)], "test", "test_client", action, asked)
+        };
+        for (topic, rw, action, asked, allowed) in [
+            ("test/topic/1", 1, Action::Receive, "test/topic/1", true),
+            ("test/topic/1", 1, Action::Receive, "test/topic/2", false),
+            ("test/topic/1", 1, Action::Publish, "test/topic/1", false),
+            ("test/topic/1", 3, Action::Subscribe, "test/topic/1", false),
+            ("test/%u", 1, Action::Receive, "test/test", true),
+            ("test/%c", 1, Action::Receive, "test/test_client", true),
+            ("test/topic/+", 4, Action::Subscribe, "test/topic/#", true),
+            ("test/#", 2, Action::Publish, "test", true),
+            ("test/#/x", 2, Action::Publish, "test/y/x", false),
+            ("test/+", 2, Action::Publish, "test", false),
+            ("#", 1, Action::Receive, "$SYS/x", true),
+            ("#", 2, Action::Publish, "$SYS/x", false),
+        ] {
+            assert_eq!(allows(topic, rw, action, asked), allowed, "{topic} {rw} {action} {asked}");
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod dynsec;
 pub mod dynsec_judge;
 pub mod dynsec_plan;
 pub mod go_auth;
+pub mod go_auth_judge;
 mod levels;
 pub mod plan;
 pub mod questions;

@@ -285,6 +285,21 @@ fn the_tables_of_go_auth_are_read_from_their_own_database() {
         "all|a/%u/#\nread|news"
     );
     assert_eq!(warden.json("import go-auth-sql go-auth.db")["changed"], false);
+    let verified: serde_json::Value =
+        serde_json::from_str(&warden.run("import go-auth-sql go-auth.db --verify --json").stdout).unwrap();
+    let differences = verified["differences"].as_array().unwrap();
+    assert!(!differences.is_empty() && verified["absent"] == json!([]), "{verified}");
+    for it in differences {
+        // Shared subscriptions are none there, and who may do anything may do so below any `$`.
+        let (topic, by_root) = (it["topic"].as_str().unwrap(), it["device"] == "root");
+        assert!(it["before"] == "allowed" || topic.starts_with("$share/"), "{it}");
+        assert!(topic.starts_with("$share/") || (by_root && topic.starts_with('$')), "{it}");
+    }
+    let acl = "INSERT INTO test_acl VALUES (4, 1, 'late', 2)";
+    let shell = std::process::Command::new("sqlite3").arg(warden.path("go-auth.db")).arg(acl).status().unwrap();
+    assert!(shell.success());
+    let said = warden.run("import go-auth-sql go-auth.db --verify");
+    assert!(said.code == 8 && said.stdout.contains("narrower: a publish late"), "{said:?}");
     let said = warden.run("import go-auth-sql nowhere.db");
     assert!(said.code == 2 && said.stderr.contains("nowhere.db"), "{said:?}");
     let said = warden.args(&["import", "go-auth-sql", "go-auth.db", "--users", "SELECT id FROM test_user"]);
