@@ -66,6 +66,11 @@ pub fn plan(users: &[User], acls: &[Acl]) -> Plan {
         let credentials = vec![Credential { identity: user.name.clone(), secret: Secret::Password(hash) }];
         plan.devices.push(Device { line: row, name: user.name.clone(), roles, credentials, ..Device::default() });
     }
+    if acls.iter().any(|acl| acl.rw & 4 != 0) {
+        let words = "a shared subscription is judged by its topic, so whoever may subscribe to a topic may share it; the \
+                     plugin compares it as a text that begins with `$share`";
+        plan.find(Weight::Wider, None, words);
+    }
     if !acls.is_empty() {
         plan.find(
             Weight::Narrower,

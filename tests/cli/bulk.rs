@@ -123,22 +123,27 @@ fn a_key_that_was_written_and_not_used_is_used_the_next_time() {
     assert!(lines[2].starts_with("p-2:") && lines[2].len() == 68);
 }
 
+/// Runs this until `begun`, and then presses Ctrl-C.
+fn interrupted(warden: &Warden, words: &[&str], begun: impl Fn() -> bool) -> Said {
+    let mut command = warden.command(words);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Each look is a process of its own, so this does not spin.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(2);
+    while !begun() {
+        assert!(std::time::Instant::now() < deadline, "no batch was written");
+    }
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    Said::from(child.wait_with_output().unwrap())
+}
+
 #[test]
 fn ctrl_c_leaves_whole_batches_and_the_same_command_goes_on() {
     let names: Vec<String> = (0..5_000).map(|number| format!("d-{number:05}")).collect();
     let warden = with_table(&format!("name\n{}\n", names.join("\n")));
     let words = ["device", "import", "t.csv", "--cn", "--psk", "--role", "sensor", "--keys", "k.psk"];
-    let mut command = warden.command(&words);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It has begun to write when the first batch is there.
     let count = || warden.sqlite3("SELECT count(*) FROM devices").parse::<usize>().unwrap();
-    // Each look is a process of its own, so this does not spin.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(2);
-    while count() == 0 {
-        assert!(std::time::Instant::now() < deadline, "no batch was written");
-    }
-    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
-    let said = Said::from(child.wait_with_output().unwrap());
+    // It has begun to write when the first batch is there.
+    let said = interrupted(&warden, &words, || count() > 0);
     let there = count();
     assert_eq!(said.code, 130, "{said:?}");
     assert!(said.stderr.contains(&format!("of the lines, {there} of 5000 are in")), "{there}: {said:?}");
@@ -149,6 +154,58 @@ fn ctrl_c_leaves_whole_batches_and_the_same_command_goes_on() {
     warden.done(&words.join(" "));
     assert_eq!((count(), warden.sqlite3(whole)), (5_000, "5000".to_owned()));
     assert_eq!(fs::read_to_string(warden.path("k.psk")).unwrap().lines().count(), 5_000);
+}
+
+#[test]
+fn ctrl_c_leaves_whole_batches_revoked_and_the_same_command_goes_on() {
+    let names: Vec<String> = (0..5_000).map(|number| format!("d-{number:05}")).collect();
+    let warden = with_table(&format!("name\n{}\n", names.join("\n")));
+    warden.done("device import t.csv");
+    fs::write(warden.path("names"), names.join("\n")).unwrap();
+    // A batch takes so long that Ctrl-C comes before the last one, however busy this machine is.
+    warden.sqlite3(
+        "CREATE TRIGGER slow AFTER UPDATE OF status ON devices WHEN NEW.name LIKE '%00' BEGIN
+             SELECT count(*) FROM (WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000)
+                                   SELECT n FROM numbers);
+         END",
+    );
+    let revoked = || warden.sqlite3("SELECT count(*) FROM devices WHERE status = 'revoked'").parse::<usize>().unwrap();
+    let words = ["device", "revoke", "--file", "names", "--reason", "stolen", "--yes", "--wait"];
+    let said = interrupted(&warden, &words, || revoked() > 0);
+    let done = revoked();
+    assert_eq!((said.code, done % 500), (130, 0), "{done}: {said:?}");
+    assert!(0 < done && done < 5_000, "{done}: {said:?}");
+    assert!(said.stdout.contains(&format!("{done} devices are now revoked, 0 were already")), "{said:?}");
+    assert!(said.stderr.contains("whole batches are done"), "{said:?}");
+    warden.sqlite3("DROP TRIGGER slow");
+    let again = warden.json("device revoke --file names --reason stolen --yes");
+    assert_eq!((&again["changed"], &again["already"]), (&json!(5_000 - done), &json!(done)));
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_brokers_and_not_what_was_committed() {
+    let warden = with_table(TABLE);
+    warden.done("device import t.csv --keys k.psk");
+    warden.sqlite3(
+        "INSERT INTO brokers (name, instance, beats, interval_ms, version, mosquitto, revision, confirmed, sessions,
+                              started_at, seen_at)
+         VALUES ('oslo-1', '1', 1, 60000, '0.1.0', '2.0.21', 9, 0, 12, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'),
+                 strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
+    );
+    let revoked = || warden.sqlite3("SELECT count(*) FROM devices WHERE status = 'revoked'");
+    let words = ["device", "revoke", "--where", "site=oslo", "--yes", "--wait", "--timeout", "5m", "--json"];
+    let said = interrupted(&warden, &words, || revoked() == "2");
+    let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.code, &report["changed"], report.get("confirmation")), (130, &json!(2), None), "{said:?}");
+    assert!(said.stderr.contains("it is committed"), "{said:?}");
+
+    let said = warden.run("device revoke --where site=bergen --yes --wait --timeout 100ms");
+    assert_eq!((said.code, revoked().as_str()), (7, "3"), "{said:?}");
+    assert!(said.stderr.contains("not confirmed by `oslo-1`"), "{said:?}");
+    warden.sqlite3("UPDATE brokers SET ended_at = seen_at");
+    let confirmed = warden.json("device revoke --where site=bergen --yes --wait");
+    assert_eq!((&confirmed["already"], &confirmed["confirmation"]["confirmed"]), (&json!(1), &json!(true)));
+    assert_eq!(warden.run("device revoke --where site=oslo --dry-run --wait").code, 2);
 }
 
 #[test]
