@@ -13,7 +13,10 @@ use mosquitto_warden::import::dynsec::Dynsec;
 use mosquitto_warden::import::dynsec_judge;
 use mosquitto_warden::policy::decision::Action;
 
-use crate::harness::{Broker, Client, Connect, Fleet, Listen, Login, Mosquitto, give_to_broker, on_every_broker};
+use crate::harness::{
+    Broker, Client, Connect, Fleet, Listen, Login, Mosquitto, eventually, give_to_broker, on_every_broker,
+};
+use crate::import_logins::{Old, logs_in_as_before, upgrades_hashes};
 
 /// Who is asked about: user name, client id and key.
 const ALICE: (&str, &str, &str) = ("alice", "alice-1", "8d1f0c9b7a6e5d4c3b2a19081726354f");
@@ -311,5 +314,19 @@ fn a_dynamic_security_file_made_by_mosquitto_ctrl_is_read_as_the_broker_reads_it
             assert!(announced || before.contains(answer), "{answer:?}");
         }
         assert!(after.len() > 20);
+        drop(new);
+
+        upgrades_hashes(&fleet);
+        let broker = fleet.start(mosquitto, "passwords.conf");
+        for (name, allowed, denied) in [("alice", "a/x", "a/secret"), ("bob", "a/secret", "a/x")] {
+            let password = format!("password-of-{name}");
+            logs_in_as_before(&fleet, &broker, &Old { name, password: &password, allowed, denied });
+        }
+        let idle = fleet.ca.password("idle", "password-of-idle");
+        eventually("who was disabled is refused as suspended", || {
+            assert_eq!(Client::try_connect(&broker, &idle, &Connect::v5("idle")).unwrap().1, 0x87);
+            let refused = "user=idle device=idle client=idle reason=device-suspended";
+            (broker.count_in_log(refused) > 0).then_some(())
+        });
     });
 }

@@ -48,6 +48,8 @@ mod hostile;
 mod identity;
 /// Rules and keys of Mosquitto's own files, before and after they were imported.
 mod import;
+/// Passwords of other files and plugins, which devices go on using.
+mod import_logins;
 /// Pre-shared keys, and the key that seals them, are replaced while brokers run.
 mod keys;
 /// A device from its first key to its end.

@@ -85,18 +85,23 @@ fn passwords_that_nobody_sane_would_send_are_refused() {
     });
 }
 
+/// Runs the `mosquitto_passwd` that came with this broker, which must succeed.
+pub(crate) fn mosquitto_passwd(mosquitto: &Mosquitto, arguments: &[&str]) {
+    let script = fs::read_to_string(&mosquitto.program).unwrap();
+    let script = script.replace("/usr/sbin/mosquitto", "/usr/bin/mosquitto_passwd");
+    // The script looks for its programs beside itself.
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).arg(&mosquitto.program).args(arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// What the `mosquitto_passwd` that came with this broker makes of a password: the stored form.
 fn by_mosquitto_passwd(fleet: &Fleet, mosquitto: &Mosquitto, options: &[&str], password: &str) -> String {
     let file = fleet.path("passwordfile");
     fs::write(&file, format!("u:{password}\n")).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let script = fs::read_to_string(&mosquitto.program).unwrap();
-    let script = script.replace("/usr/sbin/mosquitto", "/usr/bin/mosquitto_passwd");
-    // The script looks for its programs beside itself.
-    let mut command = Command::new("sh");
-    command.args(["-c", &script]).arg(&mosquitto.program).args(options).arg("-U").arg(&file);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
+    mosquitto_passwd(mosquitto, &[options, &["-U", file.to_str().unwrap()]].concat());
     fs::read_to_string(&file).unwrap().trim().strip_prefix("u:").unwrap().to_owned()
 }
 
