@@ -1,9 +1,12 @@
 //! The shapes that scripts read.
 
+use std::collections::BTreeSet;
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
 use crate::Warden;
+use crate::help::{put_files, verbs};
 
 /// Pretty, with what differs from run to run replaced.
 fn shape(mut value: Value) -> String {
@@ -27,9 +30,12 @@ fn shape(mut value: Value) -> String {
     serde_json::to_string(&value).unwrap()
 }
 
+/// What is written is held against the schema wherever a test of this binary asks for JSON.
 #[test]
 fn every_verb_answers_in_json() {
     let warden = Warden::empty();
+    put_files(&warden);
+    let mut answered = BTreeSet::new();
     for words in [
         "init --owner root",
         "role add sensor --client-id %u-*",
@@ -60,11 +66,51 @@ fn every_verb_answers_in_json() {
         "rule remove 2",
         "status",
         "device remove device-001 --yes",
+        "device import devices.csv --keys keys.psk",
+        "device revoke --file stolen.txt --yes",
+        "device add device-001",
+        "ca init fleet-ca --name fleet --passphrase-file passphrase",
+        "ca show fleet-ca",
+        "certificate issue device-001 --ca fleet-ca --passphrase-file passphrase --out one",
+        "certificate renew device-001 --overlap 7d --ca fleet-ca --passphrase-file passphrase --out two",
+        "certificate show device-001.pem",
+        "certificate list --issued",
+        "credential add device-001 psk",
+        "credential rotate device-001 --kind psk --overlap 7d",
+        "credential rotate device-001 --kind psk --finish",
+        "device revoke device-001",
+        "crl import fleet.crl --ca ca.pem",
+        "crl list",
+        "import password-file mosquitto.passwd",
+        "import acl-file mosquitto.acl",
+        "import acl-file mosquitto.acl --verify",
+        "import psk-file mosquitto.psk --skip-bad",
+        "import dynsec dynamic-security.json",
+        "import go-auth-sql go-auth.db",
+        "export policy.toml",
+        "apply policy.toml --yes",
+        "diff warden.db policy.toml",
+        "test policy-test.toml",
+        "lint",
+        "doctor mosquitto.conf",
+        "key rotate",
+        "broker list",
+        "broker wait --timeout 1ms",
+        "broker forget gone",
+        "db grant-sql --plugin-role mosquitto",
         "role remove sensor --yes",
     ] {
         let words = if rustix::process::geteuid().is_root() { words } else { words.trim_end_matches(" --owner root") };
-        warden.json(words);
+        if words == "broker forget gone" {
+            warden.sqlite3("INSERT INTO brokers VALUES ('gone', 'x', 1, 1000, '0.1.0', '2.1.2', 1, 0, 0, '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z', NULL)");
+        }
+        let said = warden.run(&format!("{words} --json"));
+        // A finding is an answer, and so is that nobody has confirmed.
+        assert!(matches!(said.code, 0 | 7 | 8) && !said.stdout.is_empty(), "warden {words}: {said:?}");
+        answered.extend(verbs().into_keys().filter(|verb| words.starts_with(verb)));
     }
+    let verbs: BTreeSet<String> = verbs().into_keys().filter(|verb| verb != "completions").collect();
+    assert_eq!(answered, verbs);
 }
 
 #[test]

@@ -18,6 +18,7 @@
 //! - `policy_files`: a policy is written as a file and made what a file says
 //! - `diff`: which devices gain or lose which rights
 //! - `json`: the shapes that scripts read
+//! - `schema`: every answer in JSON is what its schema says
 //! - `help`: every help ends in examples, and those examples are good
 //! - `rotation`: keys, and the key that they are sealed with, replaced while the old one still works
 
@@ -50,6 +51,7 @@ mod policy_files;
 mod provisioning;
 mod refused;
 mod rotation;
+mod schema;
 #[path = "../servers/mod.rs"]
 mod servers;
 
@@ -111,7 +113,9 @@ impl Warden {
     }
 
     fn args(&self, args: &[&str]) -> Said {
-        Said::from(self.command(args).stdin(Stdio::null()).output().unwrap())
+        let said = Said::from(self.command(args).stdin(Stdio::null()).output().unwrap());
+        schema::hold_against(args, &said);
+        said
     }
 
     /// Runs `warden` with these words, which hold no spaces.
@@ -126,7 +130,9 @@ impl Warden {
         let mut child = command.spawn().unwrap();
         // It may have ended without reading any of it.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        Said::from(child.wait_with_output().unwrap())
+        let said = Said::from(child.wait_with_output().unwrap());
+        schema::hold_against(&args, &said);
+        said
     }
 
     /// What a command writes that must succeed.
@@ -144,6 +150,7 @@ impl Warden {
     /// What the sqlite3 shell answers to this.
     fn sqlite3(&self, sql: &str) -> String {
         let output = Command::new("sqlite3")
+            .args(["-cmd", ".timeout 10000"])
             .arg(self.path("warden.db"))
             .arg(sql)
             .output()
