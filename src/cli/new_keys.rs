@@ -17,7 +17,7 @@ pub(super) struct NewKeys {
     path: PathBuf,
     file: File,
     known: HashMap<String, Psk>,
-    unwritten: Zeroizing<String>,
+    unwritten: Vec<Zeroizing<String>>,
 }
 
 impl NewKeys {
@@ -42,7 +42,7 @@ impl NewKeys {
             let (identity, key) = line.rsplit_once(':')?;
             Some((identity.to_owned(), Psk::from_hex(key).ok()?))
         });
-        let unwritten = Zeroizing::new(if cut_off { "\n".to_owned() } else { String::new() });
+        let unwritten = if cut_off { vec![line(&["\n"])] } else { Vec::new() };
         Ok(Self { path: path.to_owned(), file, known: known.collect(), unwritten })
     }
 
@@ -53,12 +53,7 @@ impl NewKeys {
         }
         let psk = Psk::generate(Psk::DEFAULT_BYTES)?;
         let key = psk.hex();
-        // With room for it from the start: a string that grows leaves copies behind.
-        let mut longer = Zeroizing::new(String::with_capacity(self.unwritten.len() + identity.len() + key.len() + 2));
-        for text in [&self.unwritten, identity, ":", &key, "\n"] {
-            longer.push_str(text);
-        }
-        self.unwritten = longer;
+        self.unwritten.push(line(&[identity, ":", &key, "\n"]));
         Ok(psk)
     }
 
@@ -67,11 +62,21 @@ impl NewKeys {
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all(self.unwritten.as_bytes()).and_then(|()| self.file.sync_data());
+        let lines: Vec<&str> = self.unwritten.iter().map(|line| line.as_str()).collect();
+        let written = self.file.write_all(line(&lines).as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|error| CliError::KeysFile { path: self.path.clone(), cause: error.to_string() })?;
-        self.unwritten = Zeroizing::new(String::new());
+        self.unwritten.clear();
         Ok(())
     }
+}
+
+/// These texts as one, with room for it from the start: a string that grows leaves copies behind.
+fn line(texts: &[&str]) -> Zeroizing<String> {
+    let mut line = Zeroizing::new(String::with_capacity(texts.iter().map(|text| text.len()).sum()));
+    for text in texts {
+        line.push_str(text);
+    }
+    line
 }
 
 impl std::fmt::Debug for NewKeys {

@@ -93,6 +93,25 @@ fn names_can_come_from_standard_input() {
     assert!(said.stderr.is_empty(), "nothing but a terminal is shown a bar: {said:?}");
 }
 
+/// `script` gives it a terminal of its own.
+#[test]
+fn a_terminal_is_shown_how_far_it_is() {
+    let names: Vec<String> = (0..2_000).map(|number| format!("d-{number:05}")).collect();
+    let warden = with_table(&format!("name\n{}\n", names.join("\n")));
+    fs::write(warden.path("names"), names.join("\n")).unwrap();
+    for (words, shown) in [
+        ("device import t.csv --cn --psk --role sensor --keys k.psk", "adding devices ["),
+        ("device revoke --file names --yes", "revoking ["),
+    ] {
+        let line = format!("stty cols 100; {} {words}", env!("CARGO_BIN_EXE_warden"));
+        let mut command = std::process::Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).current_dir(warden.directory.path());
+        let output = command.env("WARDEN_DATABASE", "./warden.db").env("TERM", "xterm").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(shown) && said.contains(" of 2,000"), "{words}: {said}");
+    }
+}
+
 #[test]
 fn a_file_for_keys_that_others_can_read_is_refused() {
     let warden = with_table(TABLE);

@@ -147,7 +147,7 @@ impl Warden {
         serde_json::from_str(&self.done(&format!("{words} --json"))).unwrap()
     }
 
-    /// What the sqlite3 shell answers to this.
+    /// What the sqlite3 shell answers to this. It waits for a `warden` that runs beside it.
     fn sqlite3(&self, sql: &str) -> String {
         let output = Command::new("sqlite3")
             .args(["-cmd", ".timeout 10000"])
