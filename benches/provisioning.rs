@@ -40,10 +40,10 @@ fn main() {
     for (name, kind) in kinds.into_iter().filter(|(name, _)| all || chosen(name)) {
         let fleet = Fleet::with_sensors_on(kind);
         let table = fleet.path("devices.csv");
-        let lines = (0..devices).map(|number| format!("device-{number:06},site={}\n", number % 10));
-        fs::write(&table, format!("name,attributes\n{}", lines.collect::<String>())).unwrap();
+        let lines: Vec<String> = (0..devices).map(|number| format!("device-{number:06}")).collect();
+        fs::write(&table, format!("name\n{}\n", lines.join("\n"))).unwrap();
         let names = fleet.path("names");
-        fs::write(&names, (0..devices).map(|number| format!("device-{number:06}\n")).collect::<String>()).unwrap();
+        fs::write(&names, lines.join("\n")).unwrap();
         let (table, keys) = (table.to_str().unwrap(), fleet.path("new-keys.psk"));
         let import = ["device", "import", table, "--cn", "--psk", "--role", "sensor", "--keys", keys.to_str().unwrap()];
         let revoke = ["device", "revoke", "--file", names.to_str().unwrap(), "--yes"];
