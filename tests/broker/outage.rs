@@ -296,7 +296,7 @@ fn a_cache_that_is_not_sound_is_refused_with_the_reason() {
         let altered = "was altered, cut off or damaged";
         for (bytes, words) in [
             (flipped(0), "is not a cache"),
-            (flipped(23), "has format 0"),
+            (flipped(23), "has format 3"),
             (flipped(30), "is sealed with the key"),
             (flipped(70), altered),
             (flipped(sound.len() / 2), altered),

@@ -1,17 +1,16 @@
 //! One running Mosquitto: started, watched through its log, stopped.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::log::Log;
 use super::{Mosquitto, PATIENCE, eventually};
 
 /// How long a start may take: a plugin that was not optimised may have a hundred thousand devices to read.
@@ -43,7 +42,7 @@ pub(crate) fn with_websockets(configuration: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Broker {
     child: Child,
-    log: Arc<Log>,
+    log: Log,
     ports: [u16; 4],
 }
 
@@ -79,20 +78,17 @@ impl Broker {
         let file: PathBuf = directory.join(format!("mosquitto-{}.conf", ports[0]));
         fs::write(&file, configuration).unwrap();
 
+        let log = Log::new().unwrap();
         let mut child = Command::new(&mosquitto.program)
             .args(["-v", "-c"])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(log.writer().unwrap())
             .spawn()
             .unwrap();
-        let log = Arc::new(Log::default());
-        let (writer, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
-        std::thread::spawn(move || writer.fill(BufReader::new(stderr)));
-
         let running = format!("mosquitto version {} running", mosquitto.version());
-        if log.wait_for(&running, MOST_OF_A_START) {
+        if log.wait_for(&running, MOST_OF_A_START, || child.try_wait().unwrap().is_some()) {
             Ok(Self { child, log, ports })
         } else {
             // Either it has exited, or it hangs, which is as good as a failure.
@@ -118,7 +114,7 @@ impl Broker {
 
     /// Waits until the log has a line that contains this text.
     pub(crate) fn wait_for_log(&self, text: &str) {
-        assert!(self.log.wait_for(text, PATIENCE), "the log never said `{text}`; it says:\n{}", self.log());
+        assert!(self.log.wait_for(text, PATIENCE, || false), "the log never said `{text}`; it says:\n{}", self.log());
     }
 
     /// How many lines of the log contain this text.
@@ -172,7 +168,6 @@ impl Broker {
         self.signal(Signal::TERM);
         let status = eventually("the broker ends", || self.child.try_wait().unwrap());
         assert_eq!(status.signal(), None, "the broker died of a signal; it says:\n{}", self.log());
-        self.log.wait_until_complete();
         (status.code(), self.log())
     }
 
@@ -196,56 +191,6 @@ impl Drop for Broker {
             let tail = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default();
             eprintln!("the broker's log ends:\n{}", tail.join("\n"));
         }
-    }
-}
-
-/// The lines of a broker's log, filled by a thread that reads its standard error.
-#[derive(Debug, Default)]
-struct Log {
-    state: Mutex<LogState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct LogState {
-    text: String,
-    complete: bool,
-}
-
-impl Log {
-    fn fill(&self, mut reader: impl BufRead) {
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-            self.state.lock().unwrap().text.push_str(&String::from_utf8_lossy(&line));
-            self.changed.notify_all();
-            line.clear();
-        }
-        self.state.lock().unwrap().complete = true;
-        self.changed.notify_all();
-    }
-
-    fn text(&self) -> String {
-        self.state.lock().unwrap().text.clone()
-    }
-
-    /// Whether this text came, before the log ended and in this time.
-    fn wait_for(&self, text: &str, patience: Duration) -> bool {
-        self.wait_while(patience, |state| !state.complete && !state.text.contains(text)).text.contains(text)
-    }
-
-    fn wait_until_complete(&self) {
-        drop(self.wait_while(PATIENCE, |state| !state.complete));
-    }
-
-    fn wait_while(
-        &self,
-        patience: Duration,
-        condition: impl Fn(&LogState) -> bool,
-    ) -> std::sync::MutexGuard<'_, LogState> {
-        let deadline = Instant::now() + patience;
-        let state = self.state.lock().unwrap();
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.changed.wait_timeout_while(state, left, |state| condition(state)).unwrap().0
     }
 }
 

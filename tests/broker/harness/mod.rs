@@ -11,6 +11,7 @@ mod crowd;
 mod figures;
 mod fleet;
 mod leaf;
+mod log;
 mod many;
 mod mqtt;
 mod responder;
