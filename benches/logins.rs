@@ -169,7 +169,7 @@ fn known() {
     }
 }
 
-/// A line of a `password_file` (mosquitto_passwd(1)): PBKDF2 with SHA-512, once.
+/// A line of a `password_file` (`mosquitto_passwd(1)`): PBKDF2 with SHA-512, once.
 fn hardly_hashed(user_name: &str) -> String {
     let (salt, mut hash) = (*b"twelve bytes", [0; 64]);
     pbkdf2_hmac(SECRET.as_bytes(), &salt, 1, MessageDigest::sha512(), &mut hash).unwrap();
