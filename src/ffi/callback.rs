@@ -72,7 +72,7 @@ callback! {
         match answer {
             Answer::Allow(None) => ALLOWED,
             // `event.username` points at what this frees; it is not read any more.
-            Answer::Allow(Some(name)) => match CString::new(name.into_string()) {
+            Answer::Allow(Some(name)) => match CString::new(&*name) {
                 Ok(name) if client.set_user_name(&name) => ALLOWED,
                 _ => NOT_AUTHENTICATED,
             },

@@ -4,7 +4,7 @@
 //! asks, and the broker waits meanwhile. What keeps that short is here: who has proved its password before is answered
 //! from [`Proofs`], and what is hashed is within a [`Budget`].
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -103,7 +103,7 @@ impl Plugin {
         client: &impl Client,
         user_name: &str,
         password: &[u8],
-    ) -> Answer<Option<Box<str>>> {
+    ) -> Answer<Option<Arc<str>>> {
         let client_id = client.client_id();
         let refuse = |reason, device: Option<&str>| {
             let refused =
@@ -163,14 +163,14 @@ impl Plugin {
                 if let Some(client_id) = client_id {
                     let session = Session {
                         mark: client.mark(),
-                        user_name: device.name.clone(),
+                        user_name: Arc::clone(&device.name),
                         proved: Proved::Password { user_name: user_name.into(), hash: hash.into() },
                         device: device.id,
                         renewing,
                     };
                     desk.sessions.borrow_mut().start(client_id, session);
                 }
-                Answer::Allow((*device.name != *user_name).then(|| device.name.clone()))
+                Answer::Allow((*device.name != *user_name).then(|| Arc::clone(&device.name)))
             }
             Err(refusal) => refuse(refusal.reason, name),
         }

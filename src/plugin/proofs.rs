@@ -137,7 +137,7 @@ mod tests {
             client_id: ClientIdBinding::Any,
             attributes: crate::policy::rule::Attributes::default(),
             credentials: passwords.iter().map(credential).collect(),
-            roles: Box::default(),
+            roles: [].into(),
             unreadable: None,
         }
     }

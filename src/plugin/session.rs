@@ -26,7 +26,7 @@ const MOST_SESSIONS: usize = 1_000_000;
 pub struct Session {
     pub mark: ConnectionMark,
     /// As the broker knows it.
-    pub user_name: Box<str>,
+    pub user_name: Arc<str>,
     pub proved: Proved,
     pub device: DeviceId,
     /// Its certificate has expired, and it is here to renew it.

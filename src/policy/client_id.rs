@@ -24,7 +24,11 @@ pub enum ClientIdError {
 
 /// A client id with `%u`, `%{attribute}`, `%%`, and `*` for any run of characters, also none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientIdPattern {
+pub struct ClientIdPattern(Box<Pattern>);
+
+/// Behind a pointer, because every device has room for a pattern, and hardly any has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
     source: Box<str>,
     /// What comes before the first `*`.
     head: Segment,
@@ -74,15 +78,15 @@ impl ClientIdPattern {
         let source = source.into();
         // `**` says no more than `*`.
         middle.retain(|segment| !segment.0.is_empty());
-        Ok(match head {
-            None => Self { source, head: last, middle: middle.into(), tail: None },
-            Some(head) => Self { source, head, middle: middle.into(), tail: Some(last) },
-        })
+        Ok(Self(Box::new(match head {
+            None => Pattern { source, head: last, middle: middle.into(), tail: None },
+            Some(head) => Pattern { source, head, middle: middle.into(), tail: Some(last) },
+        })))
     }
 
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
-        &self.source
+        &self.0.source
     }
 
     /// The texts around each `*`, with the values put in: one more than there are `*`. `None` where an attribute is
@@ -90,14 +94,17 @@ impl ClientIdPattern {
     #[must_use]
     pub fn pieces(&self, names: &Names<'_>) -> Option<Vec<String>> {
         let text = |segment: &Segment| segment.0.iter().map(|part| part.text(names)).collect::<Option<String>>();
-        std::iter::once(&self.head).chain(&self.middle).chain(&self.tail).map(text).collect()
+        std::iter::once(&self.0.head).chain(&self.0.middle).chain(&self.0.tail).map(text).collect()
     }
 
     /// Whether a device's own name is part of it.
     #[must_use]
     pub fn names_the_device(&self) -> bool {
         let names = |part: &Part| matches!(part, Part::Value(Placeholder::Device));
-        std::iter::once(&self.head).chain(&self.middle).chain(&self.tail).any(|segment| segment.0.iter().any(names))
+        std::iter::once(&self.0.head)
+            .chain(&self.0.middle)
+            .chain(&self.0.tail)
+            .any(|segment| segment.0.iter().any(names))
     }
 
     /// Whether this client id fits. It does not where an attribute is missing or empty.
@@ -106,12 +113,12 @@ impl ClientIdPattern {
     /// segment can be helped by a later place, so nothing is ever tried again.
     pub fn matches(&self, client_id: &str, names: &Names<'_>) -> bool {
         let complete = |segment: &Segment| segment.is_complete(names);
-        if !(complete(&self.head) && self.middle.iter().all(complete) && self.tail.iter().all(complete)) {
+        if !(complete(&self.0.head) && self.0.middle.iter().all(complete) && self.0.tail.iter().all(complete)) {
             return false;
         }
-        let Some(mut rest) = self.head.strip_from(client_id, names) else { return false };
-        let Some(tail) = &self.tail else { return rest.is_empty() };
-        for segment in &self.middle {
+        let Some(mut rest) = self.0.head.strip_from(client_id, names) else { return false };
+        let Some(tail) = &self.0.tail else { return rest.is_empty() };
+        for segment in &self.0.middle {
             match segment.find_in(rest, names) {
                 Some(behind) => rest = behind,
                 None => return false,
@@ -123,7 +130,7 @@ impl ClientIdPattern {
 
 impl fmt::Display for ClientIdPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)
+        f.write_str(&self.0.source)
     }
 }
 

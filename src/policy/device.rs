@@ -125,8 +125,8 @@ impl CredentialKind {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     pub kind: CredentialKind,
-    /// What the transport proves: a common name, a PSK identity, …
-    pub identity: Box<str>,
+    /// What the transport proves: a common name, a PSK identity, … Where it is the device's name, it is kept once.
+    pub identity: Arc<str>,
     /// As it is stored: sealed or hashed. It is opened only for the moment in which it is needed.
     pub secret: Option<Box<str>>,
     /// x509: the SHA-256, in hexadecimal digits, of the public key of an authority that must have issued the certificate.
@@ -171,13 +171,14 @@ impl Credential {
 pub struct Device {
     pub id: DeviceId,
     /// Unique; stands for `%u` in topics.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub status: DeviceStatus,
     /// The client ids that it may use, beside what its roles ask for.
     pub client_id: ClientIdBinding,
     pub attributes: Attributes,
     pub credentials: Box<[Credential]>,
-    pub roles: Box<[RoleId]>,
+    /// Most devices have the same roles as many others, and share the list with them.
+    pub roles: Arc<[RoleId]>,
     /// Why its row cannot be read, if it cannot: then it is refused.
     pub unreadable: Option<Box<str>>,
 }

@@ -15,6 +15,7 @@ mod reach;
 pub mod revocation;
 pub mod role;
 pub mod rule;
+mod shared_map;
 pub mod snapshot;
 pub mod topic;
 mod trie;

@@ -49,24 +49,31 @@ impl<'a> Names<'a> {
 }
 
 /// The attributes of a device, by name.
+///
+/// Behind one pointer, because nearly every device has none, and all have room for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes(Box<[(Box<str>, Box<str>)]>);
+pub struct Attributes(Option<Box<Vec<(Box<str>, Box<str>)>>>);
 
 impl Attributes {
     /// The value of this attribute.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
-        self.0.get(at).map(|(_, value)| &**value)
+        let all = self.all();
+        let at = all.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        all.get(at).map(|(_, value)| &**value)
     }
 
     /// All attributes, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        self.all().iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+
+    fn all(&self) -> &[(Box<str>, Box<str>)] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -78,7 +85,8 @@ impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for Attributes {
         pairs.reverse();
         pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
         pairs.dedup_by(|(later, _), (kept, _)| later == kept);
-        Self(pairs.into())
+        pairs.shrink_to_fit();
+        Self((!pairs.is_empty()).then(|| Box::new(pairs)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::certificate::{Certificate, CertificateId, Sha256};
 use super::decision::Reason;
 use super::device::UnixSeconds;
-use super::snapshot::Map;
+use super::shared_map::Map;
 
 /// A revocation list, as it was last read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,16 +6,14 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use imbl::shared_ptr::DefaultSharedPtr;
-use imbl::{GenericHashMap, OrdSet};
+use imbl::OrdSet;
 
 use super::certificate::Certificate;
 use super::decision::{Question, Reason, Verdict};
 use super::device::{Credential, CredentialKind, Device, DeviceId, Rights, RoleId, SharedDevice, UnixSeconds};
 use super::revocation::Revocations;
 use super::role::{Role, judge};
-
-pub(super) type Map<K, V> = GenericHashMap<K, V, foldhash::quality::RandomState, DefaultSharedPtr>;
+use super::shared_map::Map;
 
 /// What is known of who a client is.
 #[derive(Clone, Copy, PartialEq, Eq)]

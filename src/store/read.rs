@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::connection::{Ask, once, sql};
 use super::feed::{Changes, Everything};
-use super::rows::{Columns, DeviceDraft, Fault, RoleDraft, revoked_certificate, row_number};
+use super::rows::{Columns, DeviceDraft, Fault, RoleDraft, RoleLists, revoked_certificate, row_number};
 use crate::policy::certificate::CertificateId;
 use crate::policy::device::{Device, DeviceId, RoleId};
 use crate::policy::role::Role;
@@ -112,7 +112,8 @@ pub(super) async fn devices(connection: &mut impl Ask, ids: Option<&[DeviceId]>)
         Ok(())
     })
     .await?;
-    Ok(drafts.into_iter().map(DeviceDraft::finish).collect())
+    let mut lists = RoleLists::default();
+    Ok(drafts.into_iter().map(|draft| draft.finish(&mut lists)).collect())
 }
 
 /// These roles, or all, by rising number.

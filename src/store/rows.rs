@@ -3,6 +3,9 @@
 //! A row that makes no sense makes its own device or role unreadable, which refuses it; it never stops the reading of
 //! others. This is the only place that knows how a value is written in the database.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use crate::credential::certificate;
@@ -18,7 +21,7 @@ pub(super) type Fault = Box<str>;
 /// A device in the making: its own row, to which its credentials and roles come.
 pub(super) struct DeviceDraft {
     pub(super) id: DeviceId,
-    name: Box<str>,
+    name: Arc<str>,
     status: DeviceStatus,
     client_id: ClientIdBinding,
     attributes: Attributes,
@@ -40,6 +43,7 @@ impl DeviceDraft {
             // No name can be looked up that holds a NUL, so this one is nobody's.
             format!("\0unreadable-{id}").into()
         });
+        let name = Arc::from(name);
         let status =
             row.text("status").and_then(required("status")).and_then(|word| status(&word)).unwrap_or_else(|why| {
                 fault(why);
@@ -59,6 +63,9 @@ impl DeviceDraft {
     /// Takes a row of `kind, identity, secret, issuer, role_id, status, not_before, not_after` (the times in RFC 3339).
     pub(super) fn add_credential(&mut self, row: &dyn Columns) {
         match credential(row) {
+            Ok(credential) if credential.identity == self.name => {
+                self.credentials.push(Credential { identity: Arc::clone(&self.name), ..credential });
+            }
             Ok(credential) => self.credentials.push(credential),
             Err(why) => {
                 self.unreadable.get_or_insert(why);
@@ -71,7 +78,9 @@ impl DeviceDraft {
         self.roles.push(role);
     }
 
-    pub(super) fn finish(self) -> Device {
+    /// `lists` are those of the devices that are read together.
+    pub(super) fn finish(self, lists: &mut RoleLists) -> Device {
+        let roles = lists.shared(&self.roles);
         Device {
             id: self.id,
             name: self.name,
@@ -79,9 +88,24 @@ impl DeviceDraft {
             client_id: self.client_id,
             attributes: self.attributes,
             credentials: self.credentials.into(),
-            roles: self.roles.into(),
+            roles,
             unreadable: self.unreadable,
         }
+    }
+}
+
+/// The lists of roles that were read, each kept once for all the devices that have it.
+#[derive(Default)]
+pub(super) struct RoleLists(HashSet<Arc<[RoleId]>>);
+
+impl RoleLists {
+    fn shared(&mut self, roles: &[RoleId]) -> Arc<[RoleId]> {
+        if let Some(known) = self.0.get(roles) {
+            return Arc::clone(known);
+        }
+        let new: Arc<[RoleId]> = roles.into();
+        self.0.insert(Arc::clone(&new));
+        new
     }
 }
 
@@ -206,7 +230,7 @@ fn credential(row: &dyn Columns) -> Result<Credential, Fault> {
     };
     Ok(Credential {
         kind,
-        identity: row.text("identity").and_then(required("identity")).map_err(of_credential)?,
+        identity: row.text("identity").and_then(required("identity")).map_err(of_credential)?.into(),
         secret: row.text("secret").map_err(of_credential)?,
         issuer: row.text("issuer").and_then(key_digest).map_err(of_credential)?,
         role: row.number("role_id").map_err(of_credential)?,

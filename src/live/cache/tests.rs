@@ -263,7 +263,7 @@ fn credential() -> impl Strategy<Value = Credential> {
     )
         .prop_map(|(kind, identity, secret, issuer, revoked, (role, not_before, not_after))| Credential {
             kind,
-            identity,
+            identity: identity.into(),
             secret,
             issuer,
             role,
@@ -285,7 +285,7 @@ fn any_device() -> impl Strategy<Value = Device> {
     )
         .prop_map(|(name, status, client_id, attributes, credentials, roles, unreadable)| Device {
             id: 0,
-            name,
+            name: name.into(),
             status,
             client_id,
             attributes: attributes.into_iter().collect(),
