@@ -181,6 +181,7 @@ impl Live {
             poll_interval: sources.poll_interval,
             report: RefCell::new(report),
             shelf,
+            former: RefCell::default(),
             wake: Box::new(wake),
         };
         let feed = first.feed;

@@ -8,6 +8,7 @@ pub mod kick;
 pub mod session;
 
 mod admission;
+mod aftermath;
 mod budget;
 mod keys;
 mod login;
@@ -28,21 +29,19 @@ use crate::live::lists::{ListError, Lists};
 use crate::live::responders::Asking;
 use crate::live::{Live, Sources, Staleness, StartError, WithoutDatabase, unix_now};
 use crate::policy::decision::{Action, Question, Reason};
-use crate::policy::device::{CredentialKind, UnixSeconds};
-use crate::policy::leaving::keeps_subscriptions;
+use crate::policy::device::CredentialKind;
 use crate::policy::revocation::Demands;
 use crate::policy::snapshot::{Present, Proof};
 
-use admission::{Admitted, upgraded_hash};
+use admission::Admitted;
+use aftermath::Aftermath;
 use handshake::Handshakes;
 use keys::Keys;
-use kick::{Cause, Kick, Kicks};
+use kick::{Cause, Kicks};
 use login::Logins;
 use refusal::{Refusals, Refused};
 use session::{ConnectionMark, Proved, Session, Sessions};
 
-/// How long one tick may spend on throwing clients off; the rest waits for the next, which is asked for at once.
-const KICKING_TIME: Duration = Duration::from_millis(1);
 /// A broker that has not ticked after this time never will.
 const FIRST_TICK: Duration = Duration::from_secs(3);
 
@@ -144,6 +143,7 @@ pub struct Plugin {
 pub struct Desk {
     sessions: RefCell<Sessions>,
     kicks: RefCell<Kicks>,
+    aftermath: RefCell<Aftermath>,
     /// Set while a client is thrown off: whether it keeps its subscriptions.
     kicking: Cell<Option<bool>>,
     /// From RELOAD to the next tick: the broker asks about everybody once more.
@@ -257,7 +257,7 @@ impl Plugin {
         desk: Option<&Desk>,
         client: &impl Client,
         password: Option<&[u8]>,
-    ) -> Answer<Option<Box<str>>> {
+    ) -> Answer<Option<Arc<str>>> {
         // The HTTP API of 2.1 asks from a thread of its own; no device logs in there.
         let Some(desk) = desk else { return self.unknown() };
         let certificate = if desk.reloading.get() {
@@ -310,21 +310,21 @@ impl Plugin {
                 if let Some(client_id) = client_id {
                     let session = Session {
                         mark: client.mark(),
-                        user_name: device.name.clone(),
+                        user_name: Arc::clone(&device.name),
                         proved: Proved::Certificate(Arc::clone(&certificate)),
                         device: device.id,
                         renewing,
                     };
                     desk.sessions.borrow_mut().start(client_id, session);
                 }
-                Answer::Allow(Some(device.name.clone()))
+                Answer::Allow(Some(Arc::clone(&device.name)))
             }
             Err(refusal) => refuse(refusal.reason, Some(name), refusal.device.map(|device| &*device.name)),
         }
     }
 
     /// After a RELOAD the broker asks about every client once more, without what it proved: who is good is remembered.
-    fn asked_again(&self, desk: &Desk, client: &impl Client) -> Option<Answer<Option<Box<str>>>> {
+    fn asked_again(&self, desk: &Desk, client: &impl Client) -> Option<Answer<Option<Arc<str>>>> {
         let (sessions, client_id) = (desk.sessions.borrow(), client.client_id()?);
         let session = sessions.find(client_id, client.mark(), client.user_name()?)?;
         let snapshot = self.live.snapshot();
@@ -416,80 +416,9 @@ impl Plugin {
         desk.ticked.set(true);
         desk.reloading.set(false);
         desk.sessions.borrow_mut().tick();
-        let now = Instant::now();
-        let placed = self.live.placed();
-        let snapshot = self.live.snapshot();
-        let mut upgraded: Vec<(Box<str>, Box<str>)> = Vec::new();
-        let mut look_at = |sessions: &Sessions, client_id: &str| {
-            let Some(session) = sessions.with_client_id(client_id) else { return };
-            if let Some(hash) = snapshot.device(session.device).and_then(|device| upgraded_hash(device, session)) {
-                upgraded.push((client_id.into(), hash.into()));
-            }
-            if let Err(reason) = self.still(&snapshot, session, client_id, unix_now()) {
-                let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
-                desk.kicks.borrow_mut().client_id(client_id, cause);
-            }
-        };
-        let mut sessions = desk.sessions.borrow_mut();
-        while let Some(client_id) = sessions.next_expired(unix_now()) {
-            look_at(&sessions, &client_id);
-        }
-        self.live.wake_at(sessions.next_end().unwrap_or(UnixSeconds::MAX));
-        drop(sessions);
-        if let Some(consequences) = self.live.take_consequences() {
-            for device in &consequences.changed {
-                self.logins.changed(*device, &snapshot);
-            }
-            let sessions = desk.sessions.borrow();
-            let of_devices = sessions.of_devices(&consequences.changed);
-            let of_certificates = consequences.revoked.iter().flat_map(|id| sessions.with_certificate(id));
-            for client_id in of_devices.chain(of_certificates) {
-                look_at(&sessions, client_id);
-            }
-            let mut kicks = desk.kicks.borrow_mut();
-            for (user_name, reason) in consequences.leaving {
-                let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
-                kicks.user_name(&user_name, cause, now, !broker.tells_of_connections());
-            }
-        }
-        for (client_id, hash) in upgraded {
-            desk.sessions.borrow_mut().replace_hash(&client_id, &hash);
-        }
-        if self.kick(desk, broker, now) {
-            self.live.carried_out(placed);
-        }
+        self.see_to_changes(desk, broker, Instant::now());
         self.live.count_sessions(desk.sessions.borrow().count());
         self.refusals.tick();
-    }
-
-    /// Throws off who is due, as far as there is time for it. Whether that was all.
-    fn kick(&self, desk: &Desk, broker: &impl Broker, start: Instant) -> bool {
-        // Loaded for each one anew: between two kicks the policy may have changed its mind.
-        loop {
-            let now = Instant::now();
-            let Some((kick, cause)) = desk.kicks.borrow_mut().next(now) else { return true };
-            let _kicking = Kicking::begin(&desk.kicking, cause);
-            match &kick {
-                Kick::ClientId(client_id) => {
-                    let reason = cause.reason;
-                    tracing::info!(client_id = %client_id.escape_debug(), %reason, "client thrown off");
-                    broker.kick_client_id(client_id);
-                }
-                Kick::UserName(user_name) => {
-                    match self.live.snapshot().present(Proof::UserName(user_name), unix_now()) {
-                        Ok(_) => desk.kicks.borrow_mut().pardon(user_name),
-                        Err(_) => broker.kick_user_name(user_name),
-                    }
-                }
-            }
-            if start.elapsed() > KICKING_TIME {
-                let more = desk.kicks.borrow().is_due(now);
-                if more {
-                    self.live.wake_again();
-                }
-                return !more;
-            }
-        }
     }
 
     /// Whether connecting clients can be told the truth: the policy is as fresh as the operator wants it.

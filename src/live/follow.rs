@@ -1,6 +1,7 @@
 //! The thread that follows the database: asks, puts the answer in place, and tells what it means.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,11 +20,16 @@ use crate::policy::certificate::CertificateId;
 use crate::policy::device::DeviceId;
 use crate::policy::leaving::{Leaving, leaving};
 use crate::policy::revocation::Standing;
+use crate::policy::snapshot::Snapshot;
 use crate::store::StoreError;
 use crate::store::feed::{Feed, Update};
 
 /// How often it is asked whether credentials have ended; they end at full seconds.
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(50);
+
+/// How long a policy is kept after another has taken its place: longer than any callback, so that it is never the broker's
+/// thread that has to free a million devices.
+const KEEP_FORMER: Duration = Duration::from_secs(1);
 
 /// Why the database is not followed.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,8 @@ pub(super) struct Follower {
     pub(super) poll_interval: Duration,
     pub(super) report: RefCell<Report>,
     pub(super) shelf: Arc<Shelf>,
+    /// Former policies, since when they are that, and the oldest first.
+    pub(super) former: RefCell<VecDeque<(Instant, Arc<Snapshot>)>>,
     pub(super) wake: Box<dyn Fn() + Send>,
 }
 
@@ -172,9 +180,15 @@ impl Follower {
             "policy replaced"
         );
         let next = Arc::new(next);
-        self.shared.snapshot.store(Arc::clone(&next));
+        self.replace(Arc::clone(&next));
         self.shelf.put(next, begun);
         self.tell(changed, leaving, revoked);
+    }
+
+    /// Puts this policy in the place of the one that is there.
+    fn replace(&self, next: Arc<Snapshot>) {
+        let former = self.shared.snapshot.swap(next);
+        self.former.borrow_mut().push_back((Instant::now(), former));
     }
 
     /// Puts in place what is found out elsewhere than in the database.
@@ -195,7 +209,7 @@ impl Follower {
                     if now_revoked { vec![id] } else { Vec::new() }
                 }
             };
-            self.shared.snapshot.store(Arc::new(old.with_revocations(revocations)));
+            self.replace(Arc::new(old.with_revocations(revocations)));
             self.tell([], [], revoked);
         }
     }
@@ -205,6 +219,7 @@ impl Follower {
         let mut then = unix_now();
         loop {
             tokio::time::sleep(LOOK_AT_CLOCK).await;
+            while self.former.borrow_mut().pop_front_if(|(since, _)| since.elapsed() > KEEP_FORMER).is_some() {}
             self.report.borrow_mut().look(self.shared.reachable.load(Ordering::Acquire), self.shared.age());
             let now = unix_now();
             if now == then {
@@ -229,12 +244,13 @@ impl Follower {
         leaving: impl IntoIterator<Item = Leaving>,
         revoked: impl IntoIterator<Item = CertificateId>,
     ) {
-        let mut consequences = lock(&self.shared.consequences);
+        // They may be very many: the broker's thread, which comes for them, does not wait while they are put together.
+        let mut consequences = std::mem::take(&mut *lock(&self.shared.consequences));
         consequences.changed.extend(changed);
         consequences.leaving.extend(leaving.into_iter().map(|one| (one.user_name, one.reason)));
         consequences.revoked.extend(revoked);
         let any = !(consequences.changed.is_empty() && consequences.revoked.is_empty());
-        drop(consequences);
+        *lock(&self.shared.consequences) = consequences;
         if any {
             self.shared.has_consequences.store(true, Ordering::Release);
             (self.wake)();

@@ -13,6 +13,9 @@ use crate::policy::decision::Reason;
 const WITHOUT_CONNECT: Duration = Duration::from_secs(96);
 /// How often a user name is tried again in that time.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
+/// The broker looks at all its clients for each user name. So after trying again, nobody is tried again for so many times
+/// as long: it takes a twentieth of the broker's time at most, and where many names wait, each waits longer.
+const REST: u32 = 19;
 /// How many user names are tried again; beyond it the access check of their first message is what stops them.
 const MOST_REPEATED: usize = 100_000;
 /// How many client ids may wait for the next tick; beyond it they are found again at their next message.
@@ -45,8 +48,14 @@ struct Repeated {
 pub struct Kicks {
     waiting: VecDeque<Box<str>>,
     causes: HashMap<Box<str>, Cause>,
+    /// Those that were not tried yet.
+    new: VecDeque<Repeated>,
     /// By rising `due`: each goes to the back when it was tried.
     repeated: VecDeque<Repeated>,
+    /// Whether the last one was tried again.
+    again: bool,
+    /// When somebody may be tried again.
+    rested: Option<Instant>,
 }
 
 impl Kicks {
@@ -58,10 +67,10 @@ impl Kicks {
     }
 
     /// Every session under this user name; again and again where `repeat` says so.
-    pub fn user_name(&mut self, user_name: &str, cause: Cause, now: Instant, repeat: bool) {
+    pub fn user_name(&mut self, user_name: Box<str>, cause: Cause, now: Instant, repeat: bool) {
         let until = if repeat { now + WITHOUT_CONNECT } else { now };
-        if self.repeated.len() < MOST_REPEATED {
-            self.repeated.push_front(Repeated { user_name: user_name.into(), cause, due: now, until });
+        if self.new.len() + self.repeated.len() < MOST_REPEATED {
+            self.new.push_back(Repeated { user_name, cause, due: now, until });
         }
     }
 
@@ -77,7 +86,10 @@ impl Kicks {
                 return Some((Kick::ClientId(client_id), cause));
             }
         }
-        let mut one = self.repeated.pop_front_if(|one| one.due <= now)?;
+        let new = self.new.pop_front();
+        self.again = new.is_none();
+        let rested = self.rested.is_none_or(|rested| rested <= now);
+        let mut one = new.or_else(|| self.repeated.pop_front_if(|one| rested && one.due <= now))?;
         let kick = (Kick::UserName(one.user_name.clone()), one.cause);
         one.due = now + AGAIN_EVERY;
         if one.due <= one.until {
@@ -86,15 +98,22 @@ impl Kicks {
         Some(kick)
     }
 
-    /// This user name may be here again.
-    pub fn pardon(&mut self, user_name: &str) {
-        self.repeated.retain(|one| *one.user_name != *user_name);
+    /// To throw off the last user name took so long, from then on.
+    pub fn took(&mut self, time: Duration, then: Instant) {
+        if self.again {
+            self.rested = then.checked_add(time * (REST + 1));
+        }
     }
 
-    /// Whether somebody is to be thrown off at once.
+    /// The user name that was given last may be here again.
+    pub fn pardon(&mut self, user_name: &str) {
+        self.repeated.pop_back_if(|last| *last.user_name == *user_name);
+    }
+
+    /// Whether somebody is to be thrown off who was not tried yet.
     #[must_use]
-    pub fn is_due(&self, now: Instant) -> bool {
-        !self.causes.is_empty() || self.repeated.front().is_some_and(|one| one.due <= now)
+    pub fn is_due(&self) -> bool {
+        !self.causes.is_empty() || !self.new.is_empty()
     }
 }
 
@@ -126,17 +145,43 @@ mod tests {
     fn a_user_name_is_tried_every_second_for_as_long_as_a_connect_may_take() {
         let mut kicks = Kicks::default();
         let start = Instant::now();
-        kicks.user_name("u", REVOKED, start, true);
+        kicks.user_name("u".into(), REVOKED, start, true);
         let tries = (0..1200u32).filter(|tenth| kicks.next(start + Duration::from_millis(100) * *tenth).is_some());
         assert_eq!(tries.count(), 97);
-        assert!(!kicks.is_due(start + Duration::from_hours(1)));
+        assert_eq!(kicks.next(start + Duration::from_hours(1)), None);
+    }
+
+    #[test]
+    fn trying_again_takes_a_twentieth_of_the_time_and_trying_once_all_that_it_needs() {
+        let mut kicks = Kicks::default();
+        let start = Instant::now();
+        let (each, second) = (Duration::from_millis(1), Duration::from_secs(1));
+        for number in 0..1_000 {
+            kicks.user_name(format!("{number}").into(), REVOKED, start, true);
+        }
+        let mut now = start;
+        let mut tries = |kicks: &mut Kicks, until| {
+            let mut tries = 0;
+            while now < until {
+                if kicks.next(now).is_some() {
+                    kicks.took(each, now);
+                    tries += 1;
+                }
+                now += each;
+            }
+            tries
+        };
+        assert!(kicks.is_due());
+        assert_eq!(tries(&mut kicks, start + second), 1_000);
+        assert!(!kicks.is_due(), "nobody is woken for those that are tried again");
+        assert_eq!(tries(&mut kicks, start + 11 * second), 500);
     }
 
     #[test]
     fn a_user_name_that_is_good_again_is_left_alone() {
         let mut kicks = Kicks::default();
         let start = Instant::now();
-        kicks.user_name("u", REVOKED, start, true);
+        kicks.user_name("u".into(), REVOKED, start, true);
         assert!(kicks.next(start).is_some());
         kicks.pardon("u");
         assert_eq!(kicks.next(start + Duration::from_secs(2)), None);

@@ -3,7 +3,7 @@
 //! Kept by client id. What a client proved is remembered here, because the broker shows its certificate or its PSK
 //! identity only at times; a session ends with its DISCONNECT event. All of it belongs to the broker's thread.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::policy::certificate::{Certificate, CertificateId};
@@ -111,15 +111,6 @@ impl Sessions {
     /// The client ids of a device's sessions.
     pub fn of_device(&self, device: DeviceId) -> impl Iterator<Item = &str> {
         self.by_device.get(&device).into_iter().flatten().map(|client_id| &**client_id)
-    }
-
-    /// The client ids of the sessions of these devices. It takes no longer than there are sessions, however many devices
-    /// there are: a bulk change may name a million.
-    pub fn of_devices<'a>(&'a self, devices: &'a HashSet<DeviceId>) -> impl Iterator<Item = &'a str> {
-        let by_sessions = devices.len() > self.by_device.len();
-        let each = devices.iter().take(if by_sessions { 0 } else { devices.len() });
-        let here = self.by_device.keys().take(if by_sessions { self.by_device.len() } else { 0 });
-        each.chain(here.filter(|device| devices.contains(device))).flat_map(|device| self.of_device(*device))
     }
 
     /// The client ids of the sessions with this certificate.
@@ -271,17 +262,6 @@ mod tests {
         assert!(sessions.find("c", 2, "u").is_none(), "another connection");
         assert!(sessions.find("c", 1, "v").is_none(), "another user");
         assert_eq!(sessions.of_device(7).collect::<Vec<_>>(), ["c"]);
-    }
-
-    #[test]
-    fn the_sessions_of_few_devices_and_of_many_are_the_same() {
-        let mut sessions = Sessions::default();
-        sessions.start("c", session(1, 7));
-        sessions.start("d", session(2, 8));
-        for (devices, found) in [(7..8, vec!["c"]), (8..9, vec!["d"]), (8..1000, vec!["d"]), (9..1000, vec![])] {
-            let devices: HashSet<DeviceId> = devices.collect();
-            assert_eq!(sessions.of_devices(&devices).collect::<Vec<_>>(), found, "{} devices", devices.len());
-        }
     }
 
     #[test]

@@ -114,3 +114,21 @@ fn an_identity_that_passes_to_another_device_takes_no_session_along() {
     tick();
     assert!(log_lines().iter().any(|line| line.contains("reason=identity-moved")), "{:?}", log_lines());
 }
+
+#[test]
+fn a_change_about_very_many_ends_the_sessions_of_those_it_is_about_and_no_others() {
+    let plugin = Plugin::start(&[]);
+    let mut client = psk_client("psk-1-a");
+    assert_eq!(publish(&mut client, "devices/psk-1/data"), ALLOWED);
+    let mut other = certificate_client("cert-1-a");
+    assert_eq!(publish(&mut other, "devices/cert-1/data"), ALLOWED);
+    plugin.sql(
+        "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 19999)
+         INSERT INTO devices (name) SELECT 'bulk-' || n FROM n",
+    );
+    plugin.sql("UPDATE devices SET status = 'revoked' WHERE name <> 'cert-1'");
+    tick_until("thrown off", || kicked().contains(&"id psk-1-a".to_owned()));
+    assert_eq!(publish(&mut client, "devices/psk-1/data"), DENIED);
+    assert_eq!(publish(&mut other, "devices/cert-1/data"), ALLOWED);
+    assert!(!kicked().iter().any(|who| who.contains("cert-1")), "{:?}", kicked());
+}
