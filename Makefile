@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 600
 export WARDEN_BROKERS
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test lint bench fuzz install
+.PHONY: help deps build demo test lint bench guard fuzz install
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,10 @@ lint: ## Check format, lints, licences and scripts
 
 bench: deps ## Measure what the design has a budget for
 	tests/databases.sh cargo bench
+
+guard: deps ## Count the instructions of each question, and fail if one takes a tenth more than benches/guard.txt says
+	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt install valgrind" >&2; exit 1; }
+	cargo bench --bench guard
 
 fuzz: ## Look for bytes that break the readers of certificates, FUZZ_SECONDS each
 	@for target in certificate_identity revocation_input; do \

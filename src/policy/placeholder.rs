@@ -51,8 +51,12 @@ impl<'a> Names<'a> {
 /// The attributes of a device, by name.
 ///
 /// Behind one pointer, because nearly every device has none, and all have room for it.
+#[expect(clippy::box_collection, reason = "a vector takes three words where it is empty, and a pointer one")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes(Option<Box<Vec<(Box<str>, Box<str>)>>>);
+pub struct Attributes(Option<Box<Vec<Attribute>>>);
+
+/// A name and its value.
+type Attribute = (Box<str>, Box<str>);
 
 impl Attributes {
     /// The value of this attribute.
@@ -72,7 +76,7 @@ impl Attributes {
         self.0.is_none()
     }
 
-    fn all(&self) -> &[(Box<str>, Box<str>)] {
+    fn all(&self) -> &[Attribute] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 }
@@ -80,8 +84,7 @@ impl Attributes {
 impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for Attributes {
     /// Where a name comes twice, its last value stays.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut pairs: Vec<(Box<str>, Box<str>)> =
-            pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut pairs: Vec<Attribute> = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         pairs.reverse();
         pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
         pairs.dedup_by(|(later, _), (kept, _)| later == kept);

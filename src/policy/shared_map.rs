@@ -145,13 +145,11 @@ impl<K: Clone + Hash + Eq, V: Clone> Slot<K, V> {
                     return self.insert(hasher, (hash, level), key, value);
                 }
                 let leaf = Arc::make_mut(leaf);
-                match at.and_then(|at| leaf.entries.get_mut(at)) {
-                    Some(entry) => Some(std::mem::replace(entry, (key, value)).1),
-                    None => {
-                        leaf.push(tag(hash), key, value);
-                        None
-                    }
+                if let Some(entry) = at.and_then(|at| leaf.entries.get_mut(at)) {
+                    return Some(std::mem::replace(entry, (key, value)).1);
                 }
+                leaf.push(tag(hash), key, value);
+                None
             }
         }
     }
