@@ -101,7 +101,7 @@ fn device(id: DeviceId) -> Device {
     let certificate = credential(&name);
     Device {
         id,
-        name,
+        name: name.into(),
         status: DeviceStatus::Active,
         client_id: ClientIdBinding::Any,
         attributes: Attributes::default(),
