@@ -6,13 +6,13 @@ use arc_swap::Guard;
 
 use super::kick::Cause;
 use super::refusal::Refused;
-use super::session::{Proved, Session};
+use super::session::{Proved, Session, Stay};
 use super::{Client, Desk, Plugin};
 use crate::config::{Expired, Unknown};
 use crate::credential::password::is_upgrade;
 use crate::live::unix_now;
 use crate::policy::decision::Reason;
-use crate::policy::device::{CredentialKind, DeviceId, Rights, SharedDevice, UnixSeconds};
+use crate::policy::device::{CredentialKind, Rights, SharedDevice, UnixSeconds};
 use crate::policy::leaving::keeps_subscriptions;
 use crate::policy::snapshot::{Present, Proof, Refusal, Snapshot};
 
@@ -20,7 +20,7 @@ use crate::policy::snapshot::{Present, Proof, Refusal, Snapshot};
 pub(super) struct Admitted {
     /// By which it may.
     pub(super) snapshot: Guard<Arc<Snapshot>>,
-    pub(super) device: DeviceId,
+    pub(super) device: SharedDevice,
     pub(super) rights: Rights,
 }
 
@@ -63,12 +63,17 @@ impl Plugin {
         client_id: &str,
         user_name: &str,
     ) -> Result<Admitted, Reason> {
-        if let Some(session) = desk.sessions.borrow().find(client_id, client.mark(), user_name) {
-            let snapshot = self.live.snapshot();
-            let Present { device, rights } = self.still(&snapshot, session, client_id, unix_now())?;
-            let device = device.id;
-            return Ok(Admitted { snapshot, device, rights });
+        let sessions = desk.sessions.borrow();
+        if let Some((session, stay)) = sessions.find_with_stay(client_id, client.mark(), user_name) {
+            let (snapshot, now) = (self.live.snapshot(), unix_now());
+            let mut stay = stay.borrow_mut();
+            let Stay { device, rights, .. } = match &mut *stay {
+                Some(stay) if stay.holds(snapshot.version(), now) => stay,
+                stay => stay.insert(self.stay(&snapshot, session, client_id, now)?),
+            };
+            return Ok(Admitted { device: Arc::clone(device), rights: *rights, snapshot });
         }
+        drop(sessions);
         self.ready(Some(desk))?;
         let connected = client.has_address();
         let certificate = if connected { client.certificate() } else { None };
@@ -92,9 +97,11 @@ impl Plugin {
         if let Some(Proved::Certificate(certificate)) = &proved {
             self.check_user_name(&snapshot, device, certificate.common_name.as_deref(), user_name)?;
         }
-        let device = device.id;
+        let device = Arc::clone(device);
         if let Some(proved) = proved {
-            let session = Session { mark: client.mark(), user_name: user_name.into(), proved, device, renewing };
+            let named = *device.name == *user_name;
+            let user_name = if named { Arc::clone(&device.name) } else { user_name.into() };
+            let session = Session { mark: client.mark(), user_name, proved, device: device.id, renewing };
             desk.sessions.borrow_mut().start(client_id, session);
         }
         Ok(Admitted { snapshot, device, rights })
@@ -141,6 +148,16 @@ impl Plugin {
     fn renewal<'s>(&self, snapshot: &'s Snapshot, device: &'s SharedDevice) -> Present<'s> {
         let role = snapshot.role_named(&self.config.renewal_role).map(|role| role.id());
         Present { device, rights: Rights::Only(role) }
+    }
+
+    /// As [`Self::still`], and until when that holds unless the policy changes.
+    fn stay(&self, snapshot: &Snapshot, session: &Session, client_id: &str, now: UnixSeconds) -> Result<Stay, Reason> {
+        let Present { device, rights } = self.still(snapshot, session, client_id, now)?;
+        // What else it depends on has no dates: lists and answers of responders change the snapshot.
+        let certificate =
+            session.proved.certificate().map_or(UnixSeconds::MAX, |certificate| certificate.next_date(now));
+        let until = device.next_date(now).min(certificate);
+        Ok(Stay { version: snapshot.version(), from: now, until, device: Arc::clone(device), rights })
     }
 
     /// The device that a session belongs to, if it may still be here.

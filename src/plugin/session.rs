@@ -3,12 +3,13 @@
 //! Kept by client id. What a client proved is remembered here, because the broker shows its certificate or its PSK
 //! identity only at times; a session ends with its DISCONNECT event. All of it belongs to the broker's thread.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::policy::certificate::{Certificate, CertificateId};
-use crate::policy::device::{CredentialKind, DeviceId, UnixSeconds};
-use crate::policy::snapshot::Proof;
+use crate::policy::device::{CredentialKind, DeviceId, Rights, SharedDevice, UnixSeconds};
+use crate::policy::snapshot::{Proof, Version};
 
 /// A mark that tells two connections apart while both exist.
 ///
@@ -64,7 +65,9 @@ impl Proved {
         }
     }
 
-    fn certificate(&self) -> Option<&Certificate> {
+    /// The certificate, if that is what it showed.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
         match self {
             Self::Certificate(certificate) => Some(certificate),
             Self::Psk(_) | Self::Password { .. } => None,
@@ -74,14 +77,41 @@ impl Proved {
 
 type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 
+/// That a session may stay, and until when nobody need ask again: the broker asks at every message.
+#[derive(Debug, Clone)]
+pub struct Stay {
+    /// The policy that says so.
+    pub version: Version,
+    /// The seconds in which it says so: from the first to the one before the second.
+    pub from: UnixSeconds,
+    pub until: UnixSeconds,
+    pub device: SharedDevice,
+    pub rights: Rights,
+}
+
+impl Stay {
+    /// Whether it is what the policy of this version says at this time.
+    #[must_use]
+    pub fn holds(&self, version: Version, now: UnixSeconds) -> bool {
+        self.version == version && (self.from..self.until).contains(&now)
+    }
+}
+
+/// A session, and what was last found out about it.
+#[derive(Debug)]
+struct Held {
+    session: Session,
+    stay: RefCell<Option<Stay>>,
+}
+
 /// The clients that are connected.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    by_client_id: Map<Box<str>, Session>,
-    by_device: Map<DeviceId, Vec<Box<str>>>,
-    by_certificate: Map<CertificateId, Vec<Box<str>>>,
+    by_client_id: Map<Arc<str>, Held>,
+    by_device: Map<DeviceId, Vec<Arc<str>>>,
+    by_certificate: Map<CertificateId, Vec<Arc<str>>>,
     /// When the certificates of sessions expire.
-    ends: BTreeSet<(UnixSeconds, Box<str>)>,
+    ends: BTreeSet<(UnixSeconds, Arc<str>)>,
     /// The identities of PSK handshakes whose client id is not known yet.
     handshakes: Map<ConnectionMark, Box<str>>,
     /// The connection that ended last. Its will is asked about afterwards, which must not bring it back.
@@ -92,18 +122,32 @@ impl Sessions {
     /// The session with this client id, if it is still this connection under this user name.
     #[must_use]
     pub fn find(&self, client_id: &str, mark: ConnectionMark, user_name: &str) -> Option<&Session> {
-        self.by_client_id.get(client_id).filter(|session| session.mark == mark && *session.user_name == *user_name)
+        self.find_with_stay(client_id, mark, user_name).map(|(session, _)| session)
+    }
+
+    /// The same, and what was last found out about it.
+    #[must_use]
+    pub fn find_with_stay(
+        &self,
+        client_id: &str,
+        mark: ConnectionMark,
+        user_name: &str,
+    ) -> Option<(&Session, &RefCell<Option<Stay>>)> {
+        let Held { session, stay } = self.by_client_id.get(client_id)?;
+        (session.mark == mark && *session.user_name == *user_name).then_some((session, stay))
     }
 
     /// The session with this client id.
     #[must_use]
     pub fn with_client_id(&self, client_id: &str) -> Option<&Session> {
-        self.by_client_id.get(client_id)
+        self.by_client_id.get(client_id).map(|held| &held.session)
     }
 
     /// The stored hash by which this session came in was replaced by another one of the same password.
     pub fn replace_hash(&mut self, client_id: &str, new: &str) {
-        if let Some(Session { proved: Proved::Password { hash, .. }, .. }) = self.by_client_id.get_mut(client_id) {
+        if let Some(held) = self.by_client_id.get_mut(client_id)
+            && let Proved::Password { hash, .. } = &mut held.session.proved
+        {
             *hash = new.into();
         }
     }
@@ -131,7 +175,7 @@ impl Sessions {
     }
 
     /// The client id of a session whose certificate has expired, until it is told of each once.
-    pub fn next_expired(&mut self, now: UnixSeconds) -> Option<Box<str>> {
+    pub fn next_expired(&mut self, now: UnixSeconds) -> Option<Arc<str>> {
         let due = self.ends.first().is_some_and(|(end, _)| *end <= now);
         if due { self.ends.pop_first().map(|(_, client_id)| client_id) } else { None }
     }
@@ -144,14 +188,18 @@ impl Sessions {
         }
         self.forget(client_id);
         if self.by_client_id.len() < MOST_SESSIONS {
-            self.by_device.entry(session.device).or_default().push(client_id.into());
+            // Most clients go by one name, which is then looked up and compared in one place.
+            let own = *session.user_name == *client_id;
+            let client_id: Arc<str> = if own { Arc::clone(&session.user_name) } else { client_id.into() };
+            self.by_device.entry(session.device).or_default().push(Arc::clone(&client_id));
             if let Some(certificate) = session.proved.certificate() {
-                self.by_certificate.entry(certificate.id).or_default().push(client_id.into());
+                self.by_certificate.entry(certificate.id).or_default().push(Arc::clone(&client_id));
                 if !session.renewing {
-                    self.ends.insert((certificate.not_after, client_id.into()));
+                    self.ends.insert((certificate.not_after, Arc::clone(&client_id)));
                 }
             }
-            self.by_client_id.insert(client_id.into(), session);
+            let held = Held { session, stay: RefCell::default() };
+            self.by_client_id.insert(client_id, held);
         }
     }
 
@@ -160,8 +208,7 @@ impl Sessions {
         self.handshakes.remove(&mark);
         self.ended_last = Some(mark);
         // After a takeover the client id belongs to somebody else already.
-        if let Some(id) = client_id.filter(|id| self.by_client_id.get(*id).is_some_and(|session| session.mark == mark))
-        {
+        if let Some(id) = client_id.filter(|id| self.with_client_id(id).is_some_and(|session| session.mark == mark)) {
             self.forget(id);
         }
     }
@@ -188,7 +235,7 @@ impl Sessions {
     }
 
     fn forget(&mut self, client_id: &str) {
-        let Some(session) = self.by_client_id.remove(client_id) else { return };
+        let Some(Held { session, .. }) = self.by_client_id.remove(client_id) else { return };
         remove_from(&mut self.by_device, &session.device, client_id);
         if let Some(certificate) = session.proved.certificate() {
             remove_from(&mut self.by_certificate, &certificate.id, client_id);
@@ -197,7 +244,7 @@ impl Sessions {
     }
 }
 
-fn remove_from<K: Eq + std::hash::Hash>(map: &mut Map<K, Vec<Box<str>>>, key: &K, client_id: &str) {
+fn remove_from<K: Eq + std::hash::Hash>(map: &mut Map<K, Vec<Arc<str>>>, key: &K, client_id: &str) {
     if let Some(ids) = map.get_mut(key) {
         ids.retain(|id| **id != *client_id);
         if ids.is_empty() {
@@ -209,6 +256,8 @@ fn remove_from<K: Eq + std::hash::Hash>(map: &mut Map<K, Vec<Box<str>>>, key: &K
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::device::{Device, DeviceStatus};
+    use crate::policy::role::ClientIdBinding;
 
     fn session(mark: ConnectionMark, device: DeviceId) -> Session {
         Session { mark, user_name: "u".into(), proved: Proved::Psk("u".into()), device, renewing: false }
@@ -262,6 +311,26 @@ mod tests {
         assert!(sessions.find("c", 2, "u").is_none(), "another connection");
         assert!(sessions.find("c", 1, "v").is_none(), "another user");
         assert_eq!(sessions.of_device(7).collect::<Vec<_>>(), ["c"]);
+    }
+
+    #[test]
+    fn what_was_found_out_holds_for_its_policy_and_its_time() {
+        let (version, other) = (Version::default(), Version::default());
+        let device = Arc::new(Device {
+            id: 7,
+            name: "u".into(),
+            status: DeviceStatus::Active,
+            client_id: ClientIdBinding::Any,
+            attributes: std::iter::empty::<(&str, &str)>().collect(),
+            credentials: Box::default(),
+            roles: [].into(),
+            unreadable: None,
+        });
+        let stay = Stay { version, from: 10, until: 20, device, rights: Rights::Own };
+        assert!(stay.holds(version, 10) && stay.holds(version, 19));
+        assert!(!stay.holds(version, 20), "it has come to its end");
+        assert!(!stay.holds(version, 9), "the clock was set back");
+        assert!(!stay.holds(other, 15), "something was changed");
     }
 
     #[test]

@@ -50,6 +50,12 @@ impl Certificate {
         rest.is_empty() && self.authorities.iter().any(matches)
     }
 
+    /// The first second after `now` in which its own dates say something else than they do now.
+    #[must_use]
+    pub fn next_date(&self, now: UnixSeconds) -> UnixSeconds {
+        [self.not_before, self.not_after].into_iter().filter(|date| *date > now).min().unwrap_or(UnixSeconds::MAX)
+    }
+
     /// Whether its own dates admit it.
     pub fn good(&self, now: UnixSeconds) -> Result<(), Reason> {
         if now < self.not_before {

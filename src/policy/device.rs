@@ -207,6 +207,13 @@ impl Device {
         credentials.iter().filter(|credential| !credential.revoked).filter_map(|credential| credential.role)
     }
 
+    /// The first second after `now` in which the dates of its credentials may say something else than they do now.
+    #[must_use]
+    pub fn next_date(&self, now: UnixSeconds) -> UnixSeconds {
+        let dates = self.credentials.iter().flat_map(|credential| [credential.not_before, credential.not_after]);
+        dates.flatten().filter(|date| *date > now).min().unwrap_or(UnixSeconds::MAX)
+    }
+
     /// Whether one of its credentials is good at this time, and for which rights.
     pub fn good(&self, credential: &Credential, now: UnixSeconds) -> Result<Rights, Reason> {
         credential.good(now)?;
@@ -238,3 +245,64 @@ impl Device {
 
 /// A device shared between snapshots.
 pub type SharedDevice = Arc<Device>;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::certificate::{Certificate, CertificateId};
+
+    const MOST: UnixSeconds = 12;
+
+    fn dates() -> impl Strategy<Value = (Option<UnixSeconds>, Option<UnixSeconds>)> {
+        (proptest::option::of(0..MOST), proptest::option::of(0..MOST))
+    }
+
+    fn credential((not_before, not_after): (Option<UnixSeconds>, Option<UnixSeconds>)) -> Credential {
+        let (kind, identity) = (CredentialKind::Psk, "x".into());
+        Credential { kind, identity, secret: None, issuer: None, role: None, revoked: false, not_before, not_after }
+    }
+
+    fn device(credentials: Box<[Credential]>) -> Device {
+        Device {
+            id: 1,
+            name: "x".into(),
+            status: DeviceStatus::Active,
+            client_id: ClientIdBinding::Any,
+            attributes: Attributes::default(),
+            credentials,
+            roles: [].into(),
+            unreadable: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_changes_before_the_next_date(all in proptest::collection::vec(dates(), 0..4), now in 0..MOST) {
+            let device = device(all.into_iter().map(credential).collect());
+            let verdicts = |time| device.credentials.iter().map(|it| it.good(time)).collect::<Vec<_>>();
+            let next = device.next_date(now);
+            prop_assert!((now..next.min(MOST + 1)).all(|time| verdicts(time) == verdicts(now)));
+            // And it is no sooner than it has to be, or the question would be asked in vain each time.
+            prop_assert!(next > now && (next == UnixSeconds::MAX || next < MOST));
+        }
+
+        #[test]
+        fn a_certificate_says_the_same_until_its_next_date(not_before in 0..MOST, not_after in 0..MOST, now in 0..MOST) {
+            let certificate = Certificate {
+                id: CertificateId([0; 16]),
+                kind: CredentialKind::X509Cn,
+                identity: "x".into(),
+                common_name: None,
+                sha256: "".into(),
+                spki_sha256: "".into(),
+                authorities: Box::default(),
+                not_before,
+                not_after,
+            };
+            let next = certificate.next_date(now);
+            prop_assert!((now..next.min(MOST + 1)).all(|time| certificate.good(time) == certificate.good(now)));
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use imbl::OrdSet;
 
@@ -60,6 +61,7 @@ pub struct Refusal<'s> {
 /// The whole policy.
 #[derive(Clone, Default)]
 pub struct Snapshot {
+    version: Version,
     revision: i64,
     devices: Map<DeviceId, SharedDevice>,
     names: Map<ByName, ()>,
@@ -70,6 +72,17 @@ pub struct Snapshot {
     ends: OrdSet<(UnixSeconds, DeviceId)>,
     roles: Map<RoleId, Arc<Role>>,
     revocations: Revocations,
+}
+
+/// Tells each snapshot from every other in this process, whether the database or something else is what differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(u64);
+
+impl Default for Version {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -84,6 +97,12 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
+    /// Which of all snapshots this is: while it is the same, so are all answers to the same question at the same time.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// The number of the database's version that this is.
     #[must_use]
     pub fn revision(&self) -> i64 {
@@ -303,7 +322,7 @@ impl Snapshot {
     /// This version with other revocations.
     #[must_use]
     pub fn with_revocations(&self, revocations: Revocations) -> Self {
-        Self { revocations, ..self.clone() }
+        Self { version: Version::default(), revocations, ..self.clone() }
     }
 
     /// The next version: this one with these devices and roles put in the place of their former selves, or taken out.
@@ -315,7 +334,7 @@ impl Snapshot {
         roles: impl IntoIterator<Item = (RoleId, Option<Role>)>,
     ) -> Self {
         let mut next = self.clone();
-        next.revision = revision;
+        (next.version, next.revision) = (Version::default(), revision);
         for (id, role) in roles {
             match role {
                 Some(role) => next.roles.insert(id, Arc::new(role)),
