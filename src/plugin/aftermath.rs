@@ -24,6 +24,9 @@ const TIME: Duration = Duration::from_millis(1);
 const LOOKING_TIME: Duration = Duration::from_micros(500);
 /// So many are looked at between two looks at the clock.
 const AT_ONCE: usize = 16;
+/// While so many wait to be thrown off, nobody is looked for: a table of a hundred thousand would take milliseconds to
+/// grow, and a tick throws off fewer than these.
+const ENOUGH: usize = 1_024;
 
 /// What is left of the consequences that were taken last.
 #[derive(Debug, Default)]
@@ -63,6 +66,9 @@ impl Plugin {
             aftermath.left = self.live.take_consequences().map(Left::from);
         }
         while let Some(left) = &mut aftermath.left {
+            if desk.kicks.borrow().waiting() >= ENOUGH {
+                break;
+            }
             if !self.look_at_some(left, desk, &snapshot, (start, !broker.tells_of_connections())) {
                 aftermath.left = None;
             } else if start.elapsed() > LOOKING_TIME {
@@ -80,9 +86,9 @@ impl Plugin {
         }
     }
 
-    /// The sessions whose certificates have expired. Whether there was time for all.
+    /// The sessions whose certificates have expired. Whether there was time and room for all.
     fn look_at_expired(&self, desk: &Desk, snapshot: &Snapshot, start: Instant) -> bool {
-        while start.elapsed() <= LOOKING_TIME {
+        while start.elapsed() <= LOOKING_TIME && desk.kicks.borrow().waiting() < ENOUGH {
             let expired = desk.sessions.borrow_mut().next_expired(unix_now());
             let Some(client_id) = expired else {
                 self.live.wake_at(desk.sessions.borrow().next_end().unwrap_or(UnixSeconds::MAX));

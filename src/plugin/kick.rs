@@ -110,10 +110,16 @@ impl Kicks {
         self.repeated.pop_back_if(|last| *last.user_name == *user_name);
     }
 
+    /// How many are to be thrown off who were not tried yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.causes.len() + self.new.len()
+    }
+
     /// Whether somebody is to be thrown off who was not tried yet.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        !self.causes.is_empty() || !self.new.is_empty()
+        self.waiting() > 0
     }
 }
 
