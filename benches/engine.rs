@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mosquitto_warden::policy::certificate::{Certificate, CertificateId};
 use mosquitto_warden::policy::decision::{Action, Question};
-use mosquitto_warden::policy::device::{Credential, CredentialKind, Device, DeviceId, DeviceStatus};
+use mosquitto_warden::policy::device::{Credential, CredentialKind, Device, DeviceId, DeviceStatus, Limits};
 use mosquitto_warden::policy::revocation::Revocations;
 use mosquitto_warden::policy::role::{ClientIdBinding, Role, judge};
 use mosquitto_warden::policy::rule::{Attributes, Names, Rule, RuleTopic};
@@ -88,11 +88,8 @@ fn credential(name: &str) -> Credential {
         kind: CredentialKind::X509Cn,
         identity: name.into(),
         secret: None,
-        issuer: None,
-        role: None,
         revoked: false,
-        not_before: None,
-        not_after: None,
+        limits: Limits::default(),
     }
 }
 

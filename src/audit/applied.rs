@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::policy_file::PolicyFile;
-use crate::policy::device::{Credential, Device, Rights};
+use crate::policy::device::{Credential, Device, Limit, Rights};
 use crate::policy::role::{ClientIdBinding, Role};
 use crate::policy::rule::ClientIdPattern;
 use crate::policy::snapshot::Snapshot;
@@ -35,9 +35,10 @@ pub fn applied(file: &PolicyFile, to: &Snapshot) -> Snapshot {
         };
         // Who begins with a role that is not in the file begins no more.
         let renumbered = |it: &Credential| {
-            let Some(old) = it.role else { return Some(it.clone()) };
+            let Some(old) = it.limits.role else { return Some(it.clone()) };
             let role = to.role(old).and_then(|role| number(role.name()))?;
-            Some(Credential { role: Some(role), ..it.clone() })
+            let limits = Limit { role: Some(role), ..Limit::clone(&it.limits) }.into();
+            Some(Credential { limits, ..it.clone() })
         };
         let credentials = device.credentials.iter().filter_map(renumbered).collect();
         (device.id, Some(Device { credentials, roles, ..(**device).clone() }))

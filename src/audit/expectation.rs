@@ -243,7 +243,7 @@ impl Expectation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::device::{Credential, DeviceStatus};
+    use crate::policy::device::{Credential, DeviceStatus, Limit};
     use crate::policy::role::{ClientIdBinding, Role};
     use crate::policy::rule::{Attributes, ClientIdPattern, Rule, RuleTopic};
 
@@ -270,11 +270,8 @@ mod tests {
                 kind: CredentialKind::Psk,
                 identity: name.into(),
                 secret: None,
-                issuer: None,
-                role: None,
                 revoked: false,
-                not_before: None,
-                not_after: Some(100),
+                limits: Limit { not_after: Some(100), ..Limit::default() }.into(),
             }]
             .into(),
             roles: [1].into(),
@@ -326,7 +323,11 @@ mod tests {
         let begin = Rule { id: 20, effect, actions, topic, max_qos: None, retain: None };
         let begin = Role::compile(2, "begin", ClientIdBinding::Any, vec![Ok(begin)]);
         let mut device = (**own.device_named("d1").unwrap()).clone();
-        let claim = Credential { identity: "claim".into(), role: Some(2), ..device.credentials[0].clone() };
+        let claim = Credential {
+            identity: "claim".into(),
+            limits: Limit { role: Some(2), ..Limit::clone(&device.credentials[0].limits) }.into(),
+            ..device.credentials[0].clone()
+        };
         device.credentials = device.credentials.iter().cloned().chain([claim]).collect();
         let policy = own.next(2, [(1, Some(device))], [(2, Some(begin))]);
         for (credential, topic, expect) in [

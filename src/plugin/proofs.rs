@@ -116,7 +116,7 @@ impl Proofs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::device::{Credential, DeviceStatus};
+    use crate::policy::device::{Credential, DeviceStatus, Limits};
     use crate::policy::role::ClientIdBinding;
 
     fn device(id: DeviceId, passwords: &[(&str, &str)]) -> Device {
@@ -124,11 +124,8 @@ mod tests {
             kind: CredentialKind::Password,
             identity: (*identity).into(),
             secret: Some((*hash).into()),
-            issuer: None,
-            role: None,
             revoked: false,
-            not_before: None,
-            not_after: None,
+            limits: Limits::default(),
         };
         Device {
             id,

@@ -2,6 +2,7 @@
 //!
 //! How a proof is made (a handshake, a password) is not our concern: here, only whether what was proved is good now.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::decision::Reason;
@@ -129,16 +130,41 @@ pub struct Credential {
     pub identity: Arc<str>,
     /// As it is stored: sealed or hashed. It is opened only for the moment in which it is needed.
     pub secret: Option<Box<str>>,
+    pub revoked: bool,
+    pub limits: Limits,
+}
+
+/// What narrows a credential.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limit {
     /// x509: the SHA-256, in hexadecimal digits, of the public key of an authority that must have issued the certificate.
     pub issuer: Option<Box<str>>,
     /// Who shows it has the rights of this role and no others, and only until the device has a certificate. `None`: the
     /// device's own roles.
     pub role: Option<RoleId>,
-    pub revoked: bool,
     /// The first second in which it is good.
     pub not_before: Option<UnixSeconds>,
     /// The first second in which it is good no more.
     pub not_after: Option<UnixSeconds>,
+}
+
+/// The [`Limit`] of a credential, behind a pointer, because hardly any has one, and all have room for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits(Option<Box<Limit>>);
+
+impl From<Limit> for Limits {
+    fn from(limit: Limit) -> Self {
+        Self((limit != Limit::default()).then(|| Box::new(limit)))
+    }
+}
+
+impl Deref for Limits {
+    type Target = Limit;
+
+    fn deref(&self) -> &Limit {
+        const NONE: &Limit = &Limit { issuer: None, role: None, not_before: None, not_after: None };
+        self.0.as_deref().unwrap_or(NONE)
+    }
 }
 
 impl std::fmt::Debug for Credential {
@@ -156,9 +182,9 @@ impl Credential {
     pub fn good(&self, now: UnixSeconds) -> Result<(), Reason> {
         if self.revoked {
             Err(Reason::CredentialRevoked)
-        } else if self.not_before.is_some_and(|start| now < start) {
+        } else if self.limits.not_before.is_some_and(|start| now < start) {
             Err(Reason::NotYetValid)
-        } else if self.not_after.is_some_and(|end| now >= end) {
+        } else if self.limits.not_after.is_some_and(|end| now >= end) {
             Err(Reason::Expired)
         } else {
             Ok(())
@@ -198,26 +224,27 @@ impl Device {
     /// its life with is over for good.
     #[must_use]
     pub fn has_certificate(&self) -> bool {
-        self.credentials.iter().any(|credential| credential.role.is_none() && credential.kind.is_certificate())
+        self.credentials.iter().any(|credential| credential.limits.role.is_none() && credential.kind.is_certificate())
     }
 
     /// The roles that it may begin its life with, as far as that is not over. Times are left out of account.
     pub fn beginnings(&self) -> impl Iterator<Item = RoleId> {
         let credentials = if self.has_certificate() { &[][..] } else { &*self.credentials };
-        credentials.iter().filter(|credential| !credential.revoked).filter_map(|credential| credential.role)
+        credentials.iter().filter(|credential| !credential.revoked).filter_map(|credential| credential.limits.role)
     }
 
     /// The first second after `now` in which the dates of its credentials may say something else than they do now.
     #[must_use]
     pub fn next_date(&self, now: UnixSeconds) -> UnixSeconds {
-        let dates = self.credentials.iter().flat_map(|credential| [credential.not_before, credential.not_after]);
+        let dates =
+            self.credentials.iter().flat_map(|credential| [credential.limits.not_before, credential.limits.not_after]);
         dates.flatten().filter(|date| *date > now).min().unwrap_or(UnixSeconds::MAX)
     }
 
     /// Whether one of its credentials is good at this time, and for which rights.
     pub fn good(&self, credential: &Credential, now: UnixSeconds) -> Result<Rights, Reason> {
         credential.good(now)?;
-        match credential.role {
+        match credential.limits.role {
             None => Ok(Rights::Own),
             Some(_) if self.has_certificate() => Err(Reason::CredentialRevoked),
             Some(role) => Ok(Rights::Only(Some(role))),
@@ -261,7 +288,8 @@ mod tests {
 
     fn credential((not_before, not_after): (Option<UnixSeconds>, Option<UnixSeconds>)) -> Credential {
         let (kind, identity) = (CredentialKind::Psk, "x".into());
-        Credential { kind, identity, secret: None, issuer: None, role: None, revoked: false, not_before, not_after }
+        let limits = Limit { not_before, not_after, ..Limit::default() }.into();
+        Credential { kind, identity, secret: None, revoked: false, limits }
     }
 
     fn device(credentials: Box<[Credential]>) -> Device {

@@ -257,7 +257,7 @@ impl Snapshot {
         let by_name = self.owner(certificate.kind, &certificate.identity);
         let refuse = |reason| Refusal { reason, device: by_name };
         self.revocations.check(certificate).map_err(refuse)?;
-        let issued = |credential: &Credential| match &credential.issuer {
+        let issued = |credential: &Credential| match &credential.limits.issuer {
             Some(issuer) if !certificate.issued_by(issuer) => Err(refuse(Reason::WrongIssuer)),
             _ => Ok(()),
         };
@@ -365,7 +365,7 @@ impl Snapshot {
                 self.identities.remove(&key);
                 self.fingerprints -= usize::from(key.kind.is_fingerprint());
             }
-            if let Some(end) = credential.not_after {
+            if let Some(end) = credential.limits.not_after {
                 self.ends.remove(&(end, id));
             }
         }
@@ -384,7 +384,7 @@ impl Snapshot {
                 self.identities.insert(ByIdentity { device: Arc::clone(&device), index }, ());
                 self.fingerprints += usize::from(credential.kind.is_fingerprint());
             }
-            if let Some(end) = credential.not_after {
+            if let Some(end) = credential.limits.not_after {
                 self.ends.insert((end, device.id));
             }
         }

@@ -145,7 +145,8 @@ impl Store {
         let mut tx = self.begin_read().await?;
         let id = require(&mut tx, name).await?;
         let devices = read::devices(&mut tx, Some(&[id])).await?;
-        let of_credentials = |device: &policy::Device| device.credentials.iter().filter_map(|it| it.role).collect();
+        let of_credentials =
+            |device: &policy::Device| device.credentials.iter().filter_map(|it| it.limits.role).collect();
         let granted = devices.iter().flat_map(|device| [device.roles.to_vec(), of_credentials(device)].concat());
         let granted: Vec<_> = granted.collect();
         let roles = read::roles(&mut tx, Some(&granted)).await?;

@@ -282,7 +282,7 @@ fn may_have(device: &Device, new: &NewCertificate<'_>) -> Result<(), StoreError>
     }
     let (kind, identity) = (new.field.kind(), new.identity);
     let Some(credential) = device.credential(kind, identity) else { return Ok(()) };
-    let against = match (credential.role, credential.good(new.now), &credential.issuer) {
+    let against = match (credential.limits.role, credential.good(new.now), &credential.limits.issuer) {
         (Some(_), _, _) => "is one that it only begins its life with",
         (None, Err(Reason::CredentialRevoked), _) => {
             "is revoked, and certificates that were made before have that name too"

@@ -11,7 +11,7 @@ use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 use crate::credential::certificate;
 use crate::policy::certificate::CertificateId;
 use crate::policy::decision::RuleId;
-use crate::policy::device::{Credential, CredentialKind, Device, DeviceId, DeviceStatus, RoleId, UnixSeconds};
+use crate::policy::device::{Credential, CredentialKind, Device, DeviceId, DeviceStatus, Limit, RoleId, UnixSeconds};
 use crate::policy::role::{ClientIdBinding, Role, RuleRow, UnreadableRule};
 use crate::policy::rule::{Actions, Attributes, ClientIdPattern, Effect, Rule, RuleTopic};
 
@@ -228,15 +228,18 @@ fn credential(row: &dyn Columns) -> Result<Credential, Fault> {
         "revoked" => true,
         other => return Err(of_credential(format!("its `status` is `{}`", other.escape_default()).into())),
     };
+    let limit = Limit {
+        issuer: row.text("issuer").and_then(key_digest).map_err(of_credential)?,
+        role: row.number("role_id").map_err(of_credential)?,
+        not_before: moment(row, "not_before").map_err(of_credential)?,
+        not_after: moment(row, "not_after").map_err(of_credential)?,
+    };
     Ok(Credential {
         kind,
         identity: row.text("identity").and_then(required("identity")).map_err(of_credential)?.into(),
         secret: row.text("secret").map_err(of_credential)?,
-        issuer: row.text("issuer").and_then(key_digest).map_err(of_credential)?,
-        role: row.number("role_id").map_err(of_credential)?,
         revoked,
-        not_before: moment(row, "not_before").map_err(of_credential)?,
-        not_after: moment(row, "not_after").map_err(of_credential)?,
+        limits: limit.into(),
     })
 }
 

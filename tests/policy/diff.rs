@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mosquitto_warden::audit::diff::{Change, candidates, differences};
 use mosquitto_warden::policy::decision::{Action, Question};
-use mosquitto_warden::policy::device::{Credential, CredentialKind, Device, DeviceStatus, Rights};
+use mosquitto_warden::policy::device::{Credential, CredentialKind, Device, DeviceStatus, Limit, Rights};
 use mosquitto_warden::policy::role::{ClientIdBinding, Role, RuleRow, UnreadableRule};
 use mosquitto_warden::policy::rule::{Attributes, ClientIdPattern, Rule, RuleTopic};
 use mosquitto_warden::policy::snapshot::{Present, Snapshot};
@@ -79,11 +79,8 @@ fn credentials() -> impl Strategy<Value = Box<[Credential]>> {
         kind,
         identity: "i".into(),
         secret: None,
-        issuer: None,
-        role,
         revoked,
-        not_before: None,
-        not_after: None,
+        limits: Limit { role, ..Limit::default() }.into(),
     };
     let rarely = || prop::bool::weighted(0.15);
     (option::weighted(0.5, 1..4i64), rarely(), rarely()).prop_map(move |(role, revoked, over)| {
@@ -147,7 +144,7 @@ fn present(policy: &Snapshot, begins_with: Beginning) -> Option<Present<'_>> {
         None => Rights::Own,
         Some(name) => {
             let role = policy.role_named(name)?.id();
-            let begins = |it: &&Credential| it.role == Some(role);
+            let begins = |it: &&Credential| it.limits.role == Some(role);
             device.good(device.credentials.iter().find(begins)?, 0).ok()?
         }
     };

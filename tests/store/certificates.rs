@@ -254,7 +254,7 @@ fn a_credential_with_a_pin_that_is_none_makes_its_device_unreadable() {
         let readable: Vec<_> = all.devices.iter().map(|device| (&*device.name, device.unreadable.is_none())).collect();
         assert_eq!(readable, [("good", true), ("bad", false), ("worse", false), ("none", true)]);
         assert!(all.devices[1].unreadable.as_ref().unwrap().contains("`issuer`"), "{:?}", all.devices[1]);
-        assert_eq!(all.devices[0].credentials[0].issuer.as_deref(), Some(&*"a".repeat(64)));
+        assert_eq!(all.devices[0].credentials[0].limits.issuer.as_deref(), Some(&*"a".repeat(64)));
     });
 }
 

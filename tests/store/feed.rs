@@ -68,7 +68,7 @@ fn moments_are_read_as_they_are_written() {
         fresh.sql(credential).unwrap();
         let reader = Reader::new(&fresh).await;
         let credential = &reader.devices[&1].credentials[0];
-        assert_eq!((credential.not_before, credential.not_after), (Some(1_769_860_800), None));
+        assert_eq!((credential.limits.not_before, credential.limits.not_after), (Some(1_769_860_800), None));
     });
 }
 

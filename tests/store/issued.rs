@@ -197,7 +197,7 @@ fn a_credential_never_loses_its_limits() {
         assert_eq!(fresh.log(), ["device 1"]);
         let read = fresh.store.policy_of("d").await.unwrap();
         let device = read.device_named("d").unwrap();
-        assert!(device.credentials.len() == 2 && device.credentials.iter().all(|it| it.role == Some(1)));
+        assert!(device.credentials.len() == 2 && device.credentials.iter().all(|it| it.limits.role == Some(1)));
         assert!(read.role(1).is_some(), "the role is read along with it");
         // They go with their role.
         fresh.sql("DELETE FROM roles WHERE id = 1").unwrap();

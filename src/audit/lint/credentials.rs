@@ -36,10 +36,10 @@ fn look_at_validity(audited: &Audited<'_>, device: &Device, findings: &mut Vec<F
     if device.credentials.is_empty() {
         return tell(NO_CREDENTIAL, None, "it has no credential, so that it cannot connect".to_owned(), add);
     }
-    let over = |credential: &Credential| credential.role.is_some() && device.has_certificate();
+    let over = |credential: &Credential| credential.limits.role.is_some() && device.has_certificate();
     // What is not valid yet will be.
     let lasts = |credential: &Credential| {
-        !credential.revoked && !over(credential) && credential.not_after.is_none_or(|end| now < end)
+        !credential.revoked && !over(credential) && credential.limits.not_after.is_none_or(|end| now < end)
     };
     if !device.credentials.iter().any(lasts) {
         let what = "all its credentials are revoked or have ended, so that it cannot connect".to_owned();
@@ -54,12 +54,12 @@ fn look_at_validity(audited: &Audited<'_>, device: &Device, findings: &mut Vec<F
             tell(BEGINNING_OVER, Some(credential), what, remedy);
             continue;
         }
-        if credential.role.is_some() && credential.not_after.is_none() {
+        if credential.limits.role.is_some() && credential.limits.not_after.is_none() {
             let what = "it is good until the device has a certificate, whenever that may be".to_owned();
             let remedy = "an end, with `--until` or `--not-after` when it is added".to_owned();
             tell(BEGINNING_WITHOUT_END, Some(credential), what, remedy);
         }
-        if let Some(end) = credential.not_after {
+        if let Some(end) = credential.limits.not_after {
             let others = device.credentials.iter().filter(|other| lasts(other) && *other != credential).count();
             let left = if others == 0 { "; it is its last" } else { "" };
             if end <= now {
@@ -74,8 +74,8 @@ fn look_at_validity(audited: &Audited<'_>, device: &Device, findings: &mut Vec<F
                 );
             }
         }
-        if credential.not_before.is_some_and(|start| now < start) {
-            let what = format!("it begins {}", days(credential.not_before.unwrap_or(now) - now, "from now"));
+        if credential.limits.not_before.is_some_and(|start| now < start) {
+            let what = format!("it begins {}", days(credential.limits.not_before.unwrap_or(now) - now, "from now"));
             tell(NOT_YET_VALID, Some(credential), what, "nothing, if that is meant".to_owned());
         }
     }
@@ -133,7 +133,7 @@ fn owners<'f>(fleet: &'f Fleet<'_>) -> Owners<'f> {
 
 fn look_for_others(device: &Device, credential: &Credential, owners: &Owners<'_>, findings: &mut Vec<Finding>) {
     let place = || format!("device {}, {} {}", device.name, credential.kind.as_str(), credential.identity);
-    if credential.kind == CredentialKind::X509Serial && credential.issuer.is_none() && !credential.revoked {
+    if credential.kind == CredentialKind::X509Serial && credential.limits.issuer.is_none() && !credential.revoked {
         findings.push(Finding {
             kind: SERIAL_WITHOUT_ISSUER,
             place: place(),

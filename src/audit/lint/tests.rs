@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::policy::device::{Credential, CredentialKind, DeviceStatus};
+use crate::policy::device::{Credential, CredentialKind, DeviceStatus, Limit, Limits};
 use crate::policy::role::{RuleRow, UnreadableRule};
 use crate::policy::rule::{Attributes, ClientIdPattern, RuleTopic};
 
@@ -60,12 +60,22 @@ impl Fleet {
         self.but(|device| change(device.credentials.first_mut().unwrap()))
     }
 
+    fn limited(self, change: impl FnOnce(&mut Limit)) -> Self {
+        self.with(|credential| limit(credential, change))
+    }
+
     fn findings(self) -> Vec<Finding> {
         let devices = self.devices.into_iter().map(|device| (device.id, Some(device)));
         let roles = self.roles.into_iter().map(|role| (role.id(), Some(role)));
         let policy = Snapshot::default().next(1, devices, roles);
         lint(&Audited { policy: &policy, unreadable_certificates: &[], now: NOW, expiring: 30 * DAY })
     }
+}
+
+fn limit(credential: &mut Credential, change: impl FnOnce(&mut Limit)) {
+    let mut limit = Limit::clone(&credential.limits);
+    change(&mut limit);
+    credential.limits = limit.into();
 }
 
 fn binding(client_id: Option<&str>) -> ClientIdBinding {
@@ -83,16 +93,7 @@ fn rule(id: i64, text: &str) -> Rule {
 }
 
 fn credential(kind: CredentialKind, identity: &str) -> Credential {
-    Credential {
-        kind,
-        identity: identity.into(),
-        secret: None,
-        issuer: None,
-        role: None,
-        revoked: false,
-        not_before: None,
-        not_after: None,
-    }
+    Credential { kind, identity: identity.into(), secret: None, revoked: false, limits: Limits::default() }
 }
 
 /// The sound policy with one more role, which the device `d` has.
@@ -200,17 +201,17 @@ fn each_fault_of_a_device_is_found() {
 fn each_fault_of_a_credential_is_found() {
     found(NO_CREDENTIAL, with_device().but(|device| device.credentials = [].into()));
     found(NO_GOOD_CREDENTIAL, with_device().with(|it| it.revoked = true));
-    found(NO_GOOD_CREDENTIAL, with_device().with(|it| it.not_after = Some(NOW)));
-    found(CREDENTIAL_ENDS, with_device().with(|it| it.not_after = Some(NOW + 29 * DAY)));
-    assert_eq!(with_device().with(|it| it.not_after = Some(NOW + 31 * DAY)).findings(), []);
-    found(NOT_YET_VALID, with_device().with(|it| it.not_before = Some(NOW + 1)));
+    found(NO_GOOD_CREDENTIAL, with_device().limited(|it| it.not_after = Some(NOW)));
+    found(CREDENTIAL_ENDS, with_device().limited(|it| it.not_after = Some(NOW + 29 * DAY)));
+    assert_eq!(with_device().limited(|it| it.not_after = Some(NOW + 31 * DAY)).findings(), []);
+    found(NOT_YET_VALID, with_device().limited(|it| it.not_before = Some(NOW + 1)));
     let two = |change: fn(&mut Credential)| {
         with_device().with(change).but(|device| {
             let second = credential(CredentialKind::Psk, "d");
             device.credentials = device.credentials.iter().cloned().chain([second]).collect();
         })
     };
-    found(CREDENTIAL_ENDED, two(|it| it.not_after = Some(NOW - 9 * DAY)));
+    found(CREDENTIAL_ENDED, two(|it| limit(it, |it| it.not_after = Some(NOW - 9 * DAY))));
     assert_eq!(two(|it| it.revoked = true).findings(), []);
     let password = |hash: Option<&str>| {
         let fleet = Fleet::sound().device("d", &[1], &[(CredentialKind::Password, "d")]);
@@ -233,7 +234,7 @@ fn with_beginner() -> Fleet {
     Fleet::sound()
         .role("begin", Some("%u*"), &["allow publish begin/%u"])
         .device("d", &[1], &[(CredentialKind::Psk, "d-begin")])
-        .with(|it| (it.role, it.not_after) = (Some(2), Some(NOW + 31 * DAY)))
+        .limited(|it| (it.role, it.not_after) = (Some(2), Some(NOW + 31 * DAY)))
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn a_role_that_devices_begin_with_is_one_that_somebody_has() {
     // What it allows stands alone: no rule of the device's own roles denies it or makes it whole.
     let begin = |rules: &[&str]| {
         let mut fleet = with_beginner().role("r", Some("%u*"), rules).but(|device| device.roles = [1].into());
-        fleet.devices.last_mut().unwrap().credentials[0].role = Some(3);
+        limit(&mut fleet.devices.last_mut().unwrap().credentials[0], |it| it.role = Some(3));
         fleet.roles[0] = Role::compile(1, "sensor", binding(Some("%u*")), vec![Ok(rule(10, "allow receive news"))]);
         codes(fleet)
     };
@@ -259,10 +260,10 @@ fn with_certificate(device: &mut Device) {
 
 #[test]
 fn each_fault_of_a_beginning_is_found() {
-    found(BEGINNING_WITHOUT_END, with_beginner().with(|it| it.not_after = None));
+    found(BEGINNING_WITHOUT_END, with_beginner().limited(|it| it.not_after = None));
     let over = || with_beginner().but(with_certificate);
     assert_eq!(codes(over()), ["beginning-over", "role-nobody-has"].into());
-    assert_eq!(codes(over().with(|it| it.not_after = None)), ["beginning-over", "role-nobody-has"].into());
+    assert_eq!(codes(over().limited(|it| it.not_after = None)), ["beginning-over", "role-nobody-has"].into());
     // It is not good any more: nothing is left when the certificate is revoked.
     let left = over().but(|device| device.credentials[1].revoked = true);
     assert_eq!(codes(left), ["no-good-credential", "role-nobody-has"].into());
@@ -272,7 +273,7 @@ fn each_fault_of_a_beginning_is_found() {
         fleet
     });
     found(DEVICE_WITHOUT_ROLE, with_beginner().but(|device| device.roles = [].into()));
-    found(NO_GOOD_CREDENTIAL, with_beginner().with(|it| it.not_after = Some(NOW)));
+    found(NO_GOOD_CREDENTIAL, with_beginner().limited(|it| it.not_after = Some(NOW)));
 }
 
 #[test]

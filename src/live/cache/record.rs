@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::policy::certificate::CertificateId;
-use crate::policy::device::{Credential, CredentialKind, Device, DeviceStatus};
+use crate::policy::device::{Credential, CredentialKind, Device, DeviceStatus, Limit};
 use crate::policy::role::{ClientIdBinding, Role, UnreadableRule};
 use crate::policy::rule::{ClientIdPattern, Rule, RuleTopic};
 
@@ -90,11 +90,11 @@ impl<'a> From<&'a Device> for Record<'a> {
             kind: it.kind.as_str(),
             identity: &it.identity,
             secret: it.secret.as_deref(),
-            issuer: it.issuer.as_deref(),
-            role: it.role,
+            issuer: it.limits.issuer.as_deref(),
+            role: it.limits.role,
             revoked: it.revoked,
-            not_before: it.not_before,
-            not_after: it.not_after,
+            not_before: it.limits.not_before,
+            not_after: it.limits.not_after,
         };
         Self::Device(DeviceRecord {
             id: device.id,
@@ -114,15 +114,18 @@ impl TryFrom<DeviceRecord<'_>> for Device {
 
     fn try_from(record: DeviceRecord<'_>) -> Result<Self, Nonsense> {
         let credential = |it: CredentialRecord<'_>| {
+            let limit = Limit {
+                issuer: it.issuer.map(Into::into),
+                role: it.role,
+                not_before: it.not_before,
+                not_after: it.not_after,
+            };
             Ok(Credential {
                 kind: CredentialKind::parse(it.kind).ok_or(Nonsense("a credential of an unknown kind"))?,
                 identity: it.identity.into(),
                 secret: it.secret.map(Into::into),
-                issuer: it.issuer.map(Into::into),
-                role: it.role,
                 revoked: it.revoked,
-                not_before: it.not_before,
-                not_after: it.not_after,
+                limits: limit.into(),
             })
         };
         Ok(Self {

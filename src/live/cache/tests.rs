@@ -10,7 +10,7 @@ use super::*;
 use crate::credential::psk::SealingKey;
 use crate::policy::certificate::CertificateId;
 use crate::policy::decision::{Action, Question};
-use crate::policy::device::{Credential, CredentialKind, Device, DeviceStatus};
+use crate::policy::device::{Credential, CredentialKind, Device, DeviceStatus, Limit};
 use crate::policy::role::{ClientIdBinding, Role, UnreadableRule};
 use crate::policy::rule::{Actions, ClientIdPattern, Effect, Rule, RuleTopic};
 use crate::policy::snapshot::{Proof, Snapshot};
@@ -45,11 +45,8 @@ fn device(id: i64, name: &str) -> Device {
             kind: CredentialKind::Psk,
             identity: name.into(),
             secret: Some("sealed".into()),
-            issuer: None,
-            role: None,
             revoked: false,
-            not_before: None,
-            not_after: Some(4_000_000_000),
+            limits: Limit { not_after: Some(4_000_000_000), ..Limit::default() }.into(),
         }]
         .into(),
         roles: [1].into(),
@@ -193,7 +190,11 @@ fn a_credential_to_begin_with_gives_no_more_when_it_comes_out_of_a_cache() {
     let cache = cache(&directory);
     let topic = |text| vec![Ok(rule(1, Effect::Allow, text))];
     let role = |id, name, text| (id, Some(Role::compile(id, name, ClientIdBinding::Any, topic(text))));
-    let beginning = Credential { identity: "begin".into(), role: Some(2), ..device(1, "d").credentials[0].clone() };
+    let beginning = Credential {
+        identity: "begin".into(),
+        limits: Limit { role: Some(2), ..Limit::clone(&device(1, "d").credentials[0].limits) }.into(),
+        ..device(1, "d").credentials[0].clone()
+    };
     let devices = [Device { credentials: [beginning].into(), ..device(1, "d") }, device(2, "e")];
     let devices = devices.into_iter().map(|device| (device.id, Some(device)));
     let snapshot = Snapshot::default().next(7, devices, [role(1, "sensor", "own/%u"), role(2, "begin", "begin/%u")]);
@@ -265,11 +266,8 @@ fn credential() -> impl Strategy<Value = Credential> {
             kind,
             identity: identity.into(),
             secret,
-            issuer,
-            role,
             revoked,
-            not_before,
-            not_after,
+            limits: Limit { issuer, role, not_before, not_after }.into(),
         })
 }
 

@@ -1,6 +1,7 @@
 use super::tests::{NOW, credential, device, role, snapshot};
 use super::*;
 use crate::policy::decision::Action;
+use crate::policy::device::Limit;
 use crate::policy::leaving::leaving;
 
 const PSK: CredentialKind = CredentialKind::Psk;
@@ -9,7 +10,7 @@ const SHA256: CredentialKind = CredentialKind::X509Sha256;
 
 /// One that only gives the second role.
 fn only(kind: CredentialKind, identity: &str) -> Credential {
-    Credential { role: Some(2), ..credential(kind, identity) }
+    Credential { limits: Limit { role: Some(2), ..Limit::default() }.into(), ..credential(kind, identity) }
 }
 
 /// A device with these credentials that has the first role, and both roles.
@@ -55,11 +56,14 @@ fn a_credential_with_a_role_gives_that_role_and_no_other() {
 fn a_password_with_a_role_gives_that_role_and_no_other() {
     let password = |hash: &str| Credential { secret: Some(hash.into()), ..credential(CredentialKind::Password, "u") };
     let by = |hash| Proof::Password { user_name: "u", hash };
-    let all = fleet(vec![Credential { role: Some(2), ..password("h") }]);
+    let all = fleet(vec![Credential { limits: Limit { role: Some(2), ..Limit::default() }.into(), ..password("h") }]);
     assert_eq!(may(&all, by("h")), [false, true]);
     assert_eq!(rights(&all, by("other")), Err(Reason::PasswordChanged));
     assert_eq!(may(&fleet(vec![password("h")]), by("h")), [true, false]);
-    let all = fleet(vec![Credential { role: Some(2), ..password("h") }, credential(CN, "d")]);
+    let all = fleet(vec![
+        Credential { limits: Limit { role: Some(2), ..Limit::default() }.into(), ..password("h") },
+        credential(CN, "d"),
+    ]);
     assert_eq!(rights(&all, by("h")), Err(Reason::CredentialRevoked));
 }
 
@@ -75,7 +79,11 @@ fn it_is_over_once_there_is_a_certificate_whatever_becomes_of_that() {
     assert_eq!(rights(&fleet(vec![only(PSK, "begin")]), begin), Ok(Rights::Only(Some(2))));
     for kind in CredentialKind::ALL.into_iter().filter(|kind| kind.is_certificate()) {
         for revoked in [false, true] {
-            let certificate = Credential { revoked, not_after: Some(NOW - 1), ..credential(kind, "c") };
+            let certificate = Credential {
+                revoked,
+                limits: Limit { not_after: Some(NOW - 1), ..Limit::default() }.into(),
+                ..credential(kind, "c")
+            };
             let all = fleet(vec![only(PSK, "begin"), certificate]);
             assert_eq!(rights(&all, begin), Err(Reason::CredentialRevoked), "{kind:?} {revoked}");
         }
@@ -89,7 +97,12 @@ fn it_is_over_once_there_is_a_certificate_whatever_becomes_of_that() {
 
 #[test]
 fn it_has_an_end_like_any_other() {
-    let ending = |not_after| fleet(vec![Credential { not_after: Some(not_after), ..only(PSK, "begin") }]);
+    let ending = |not_after| {
+        fleet(vec![Credential {
+            limits: Limit { not_after: Some(not_after), ..Limit::default() }.into(),
+            ..only(PSK, "begin")
+        }])
+    };
     assert!(rights(&ending(NOW + 1), Proof::Identity(PSK, "begin")).is_ok());
     assert_eq!(rights(&ending(NOW), Proof::Identity(PSK, "begin")), Err(Reason::Expired));
 }

@@ -3,7 +3,7 @@
 use super::tests::{NOW, credential, device, snapshot};
 use super::*;
 use crate::policy::certificate::CertificateId;
-use crate::policy::device::DeviceStatus;
+use crate::policy::device::{DeviceStatus, Limit};
 
 const CN: CredentialKind = CredentialKind::X509Cn;
 const SHA256: CredentialKind = CredentialKind::X509Sha256;
@@ -85,14 +85,18 @@ fn a_pinned_issuer_must_be_in_the_chain() {
             CA => "ca",
             _ => "cb",
         };
-        let credential = Credential { issuer: Some(digits.repeat(32).into()), ..credential(CN, "a") };
+        let credential = Credential {
+            limits: Limit { issuer: Some(digits.repeat(32).into()), ..Limit::default() }.into(),
+            ..credential(CN, "a")
+        };
         snapshot(vec![device(1, "a", vec![credential])], vec![])
     };
     assert_eq!(reason(&pinned(CA), &certificate("a", 1)), None);
     assert_eq!(reason(&pinned([0xcb; 32]), &certificate("a", 1)), Some(Reason::WrongIssuer));
     let unseen = Certificate { authorities: Box::default(), ..certificate("a", 1) };
     assert_eq!(reason(&pinned(CA), &unseen), Some(Reason::WrongIssuer), "a chain that nobody saw");
-    let damaged = Credential { issuer: Some("ca".into()), ..credential(CN, "a") };
+    let damaged =
+        Credential { limits: Limit { issuer: Some("ca".into()), ..Limit::default() }.into(), ..credential(CN, "a") };
     let all = snapshot(vec![device(1, "a", vec![damaged])], vec![]);
     assert_eq!(reason(&all, &certificate("a", 1)), Some(Reason::WrongIssuer));
 }
@@ -119,7 +123,10 @@ fn what_ends_a_certificate_is_told_in_the_order_of_its_weight() {
 
 #[test]
 fn a_credential_that_ends_is_found_in_the_second_in_which_it_does() {
-    let ends = |end| Credential { not_after: Some(end), ..credential(CN, &format!("{end}")) };
+    let ends = |end| Credential {
+        limits: Limit { not_after: Some(end), ..Limit::default() }.into(),
+        ..credential(CN, &format!("{end}"))
+    };
     let all = snapshot(vec![device(1, "a", vec![ends(10), ends(20)]), device(2, "b", vec![ends(10)])], vec![]);
     let ending = |snapshot: &Snapshot, after, up_to| snapshot.ending(after, up_to).collect::<Vec<_>>();
     assert_eq!(ending(&all, 9, 10), [1, 2]);

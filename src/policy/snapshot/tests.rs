@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::policy::decision::Action;
-use crate::policy::device::{Credential, DeviceStatus};
+use crate::policy::device::{Credential, DeviceStatus, Limit, Limits};
 use crate::policy::leaving::leaving;
 use crate::policy::role::ClientIdBinding;
 use crate::policy::rule::{Attributes, ClientIdPattern, Effect, Rule, RuleTopic};
@@ -12,16 +12,7 @@ use crate::policy::rule::{Attributes, ClientIdPattern, Effect, Rule, RuleTopic};
 pub(super) const NOW: UnixSeconds = 1_000;
 
 pub(super) fn credential(kind: CredentialKind, identity: &str) -> Credential {
-    Credential {
-        kind,
-        identity: identity.into(),
-        secret: None,
-        issuer: None,
-        role: None,
-        revoked: false,
-        not_before: None,
-        not_after: None,
-    }
+    Credential { kind, identity: identity.into(), secret: None, revoked: false, limits: Limits::default() }
 }
 
 pub(super) fn device(id: DeviceId, name: &str, credentials: Vec<Credential>) -> Device {
@@ -97,7 +88,8 @@ fn a_credential_is_good_from_its_first_second_to_before_its_last() {
         (Some(NOW + 1), None, Some(Reason::NotYetValid)),
         (None, Some(NOW), Some(Reason::Expired)),
     ] {
-        let limited = Credential { not_before, not_after, ..credential(CN, "x") };
+        let limits = Limit { not_before, not_after, ..Limit::default() }.into();
+        let limited = Credential { limits, ..credential(CN, "x") };
         let all = snapshot(vec![device(1, "x", vec![limited])], vec![]);
         assert_eq!(reason(&all, Proof::Identity(CN, "x")), expected, "{not_before:?} {not_after:?}");
     }
