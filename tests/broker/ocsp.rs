@@ -36,6 +36,7 @@ fn a_responder_that_says_revoked_ends_a_live_session() {
             let (mut client, mut stays) = (connected(&broker, &mine, MINE), connected(&broker, &other, OTHER));
 
             responder.says(&[(&mine, Word::Revoked), (&other, Word::Good)]);
+            broker.wait_for_log("responder says that this certificate is revoked");
             client.closed();
             broker.wait_for_log("client thrown off client_id=device-001 reason=certificate-revoked");
             for tls in [TlsVersion::V12, TlsVersion::V13] {

@@ -1,9 +1,11 @@
 //! `openssl ocsp` as an authority's responder (RFC 6960).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use super::{Authority, Fleet, Login};
 
@@ -19,6 +21,8 @@ pub(crate) enum Word {
 pub(crate) struct Responder {
     child: Child,
     index: PathBuf,
+    /// How often it was told what to say.
+    words: AtomicU64,
     port: u16,
 }
 
@@ -55,7 +59,7 @@ impl Responder {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.split_whitespace().nth(1).and_then(|address| address.rsplit(':').next()?.parse().ok());
         let port = port.unwrap_or_else(|| panic!("the responder says `{line}`"));
-        Self { child, index, port }
+        Self { child, index, words: AtomicU64::new(0), port }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -68,7 +72,9 @@ impl Responder {
 
     /// From now on it says this, and nothing else.
     pub(crate) fn says(&self, words: &[(&Login, Word)]) {
-        write_index(&self.index, words);
+        // It looks at the inode, which may be that of an earlier file again, and at the second of the last change.
+        let words_before = self.words.fetch_add(1, Ordering::Relaxed);
+        write_index(&self.index, words, SystemTime::UNIX_EPOCH + Duration::from_secs(words_before));
     }
 }
 
@@ -84,7 +90,7 @@ pub(crate) fn url(port: u16) -> String {
 }
 
 /// The file that `openssl ca` would keep: status, end, when and why it was revoked, serial number, file, subject.
-fn write_index(file: &std::path::Path, words: &[(&Login, Word)]) {
+fn write_index(file: &Path, words: &[(&Login, Word)], modified: SystemTime) {
     let line = |(login, word): &(&Login, Word)| {
         let (status, revoked) = match word {
             Word::Good => ('V', ""),
@@ -93,8 +99,9 @@ fn write_index(file: &std::path::Path, words: &[(&Login, Word)]) {
         let serial = login.x509().serial_number().to_bn().unwrap().to_hex_str().unwrap().to_uppercase();
         format!("{status}\t491231235959Z\t{revoked}\t{serial}\tunknown\t/CN=device\n")
     };
-    // It looks whether the file is another one.
+    // Whoever reads it meanwhile reads a whole one.
     let half = file.with_extension("half");
     fs::write(&half, words.iter().map(line).collect::<String>()).unwrap();
+    File::options().write(true).open(&half).unwrap().set_modified(modified).unwrap();
     fs::rename(half, file).unwrap();
 }
