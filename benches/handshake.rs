@@ -16,22 +16,20 @@
 
 #[path = "../tests/broker/harness/mod.rs"]
 mod harness;
+mod returning;
 #[path = "../tests/servers/mod.rs"]
 mod servers;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use openssl::ssl::{
-    Ssl, SslContext, SslFiletype, SslMethod, SslSession, SslSessionCacheMode, SslStream, SslVerifyMode,
-};
-
 use harness::brokers::installed;
-use harness::{Broker, Connect, Fleet, Leaf, Listen, Login, callback_times, frame, string};
+use harness::wire::shake_hands;
+use harness::{Broker, Connect, Fleet, Leaf, Listen, callback_times, frame, string};
+use returning::Memory;
 
 /// Each round makes this many connections to each of the brokers that are compared.
 const CONNECTIONS: usize = 200;
@@ -71,13 +69,15 @@ fn hook() {
                 // Who is first changes from round to round.
                 for which in [round % 2, 1 - round % 2] {
                     let broker = &brokers[which];
-                    let before = cpu(broker);
+                    let before = broker.time_of_threads();
                     for _ in 0..CONNECTIONS {
-                        assert!(!device.connect(broker, None));
+                        assert!(!device.connect(broker, false));
                     }
                     // The first round warms everything up.
                     if round > 0 {
-                        times[which].push(cpu(broker).saturating_sub(before) / u32::try_from(CONNECTIONS).unwrap());
+                        times[which].push(
+                            broker.time_of_threads().saturating_sub(before) / u32::try_from(CONNECTIONS).unwrap(),
+                        );
                     }
                 }
             }
@@ -189,54 +189,36 @@ fn fleet(many: usize) -> Fleet {
 
 /// All of them come, so many at once, and go again: how long it took, and what it cost the broker.
 fn storm(broker: &Broker, devices: &[Device], at_once: usize, resumed: bool) -> (Duration, Duration) {
-    let (start, before) = (Instant::now(), cpu(broker));
+    let (start, before) = (Instant::now(), broker.time_of_threads());
     thread::scope(|scope| {
         for part in devices.chunks(devices.len().div_ceil(at_once)) {
             scope.spawn(move || {
                 for device in part {
-                    let session = device.session.lock().unwrap().take().filter(|_| resumed);
-                    assert_eq!(device.connect(broker, session.as_ref()), resumed);
+                    assert_eq!(device.connect(broker, resumed), resumed);
                 }
             });
         }
     });
-    (start.elapsed(), cpu(broker).saturating_sub(before))
+    (start.elapsed(), broker.time_of_threads().saturating_sub(before))
 }
 
 /// A device that remembers its last TLS session.
 struct Device {
     name: String,
-    context: SslContext,
-    session: Arc<Mutex<Option<SslSession>>>,
+    memory: Memory,
 }
 
 impl Device {
     fn new(fleet: &Fleet, number: usize) -> Self {
         let name = format!("device-{number:04}");
-        let Login::Certificate { certificate, key } = fleet.ca.issue(&fleet.ca.root(), &Leaf::named(&name)) else {
-            panic!("it is a certificate")
-        };
-        let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
-        context.set_ca_file(key.with_file_name("ca.crt")).unwrap();
-        context.set_verify(SslVerifyMode::PEER);
-        context.set_certificate_chain_file(certificate).unwrap();
-        context.set_private_key_file(key, SslFiletype::PEM).unwrap();
-        context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
-        let session = Arc::new(Mutex::new(None));
-        let newest = Arc::clone(&session);
-        context.set_new_session_callback(move |_, session| *newest.lock().unwrap() = Some(session));
-        Self { name, context: context.build(), session }
+        let login = fleet.ca.issue(&fleet.ca.root(), &Leaf::named(&name));
+        Self { memory: Memory::new(&login), name }
     }
 
     /// Handshake, CONNECT, PUBLISH, DISCONNECT; whether the session was resumed.
-    fn connect(&self, broker: &Broker, session: Option<&SslSession>) -> bool {
-        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port(Listen::Certificates))).unwrap();
-        socket.set_nodelay(true).unwrap();
-        let mut ssl = Ssl::new(&self.context).unwrap();
-        if let Some(session) = session {
-            show(&mut ssl, session);
-        }
-        let mut stream: SslStream<TcpStream> = ssl.connect(socket).unwrap();
+    fn connect(&self, broker: &Broker, resume: bool) -> bool {
+        let ssl = || self.memory.ssl(resume);
+        let mut stream = shake_hands(broker.port(Listen::Certificates), ssl).unwrap();
         stream.write_all(&Connect::v311(self.name.as_str()).encode()).unwrap();
         let mut connack = [0; 4];
         stream.read_exact(&mut connack).unwrap();
@@ -253,22 +235,6 @@ impl Device {
         let _ = stream.read(&mut connack);
         resumed
     }
-}
-
-#[expect(unsafe_code, reason = "the openssl crate has no other way to come back with a session")]
-fn show(ssl: &mut Ssl, session: &SslSession) {
-    // SAFETY: the session was made with the same context.
-    unsafe { ssl.set_session(session) }.unwrap();
-}
-
-/// The CPU time that all threads of the broker have taken until now.
-fn cpu(broker: &Broker) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
-    let nanoseconds = |thread: fs::DirEntry| -> u64 {
-        let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap();
-        schedstat.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    Duration::from_nanos(threads.map(|thread| nanoseconds(thread.unwrap())).sum())
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -149,12 +149,12 @@ fn known() {
         for round in 0..LOGINS / ROUND {
             // Who is first changes from round to round.
             for which in (0..brokers.len()).map(|number| (number + round) % brokers.len()) {
-                let (start, before) = (Instant::now(), cpu(&brokers[which]));
+                let (start, before) = (Instant::now(), brokers[which].time_of_threads());
                 for (name, logins) in users.iter().cycle().take(ROUND) {
                     Client::connect(&brokers[which], &logins[usize::from(which == 1)], &Connect::v311(name.as_str()));
                 }
                 totals[which].0 += start.elapsed();
-                totals[which].1 += cpu(&brokers[which]).saturating_sub(before);
+                totals[which].1 += brokers[which].time_of_threads().saturating_sub(before);
             }
         }
         let [none, hardly, with] = totals.map(|(time, cpu)| {
@@ -174,14 +174,4 @@ fn hardly_hashed(user_name: &str) -> String {
     let (salt, mut hash) = (*b"twelve bytes", [0; 64]);
     pbkdf2_hmac(SECRET.as_bytes(), &salt, 1, MessageDigest::sha512(), &mut hash).unwrap();
     format!("{user_name}:$7$1${}${}\n", encode_block(&salt), encode_block(&hash))
-}
-
-/// The CPU time that all threads of the broker have taken until now.
-fn cpu(broker: &Broker) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
-    let nanoseconds = |thread: fs::DirEntry| -> u64 {
-        let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap();
-        schedstat.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    Duration::from_nanos(threads.map(|thread| nanoseconds(thread.unwrap())).sum())
 }

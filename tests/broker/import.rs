@@ -3,8 +3,6 @@
 //! before, but for what the import has announced.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use mosquitto_warden::import::Series;
 use mosquitto_warden::import::acl_file::AclFile;
@@ -199,23 +197,6 @@ fn without_keeping_subscriptions_they_must_lie_inside_what_may_be_read() {
     });
 }
 
-/// The plugin and the command of this Mosquitto.
-fn dynamic_security(mosquitto: &Mosquitto) -> (PathBuf, Command) {
-    let directory = mosquitto.program.parent().unwrap();
-    let here = |path: &str| directory.join(path);
-    let library = "usr/lib/x86_64-linux-gnu";
-    if here("usr/bin/mosquitto_ctrl").exists() {
-        let paths = [here(library), here("lib/x86_64-linux-gnu")].map(|path| path.display().to_string()).join(":");
-        // Each comes with its C library, which only its own loader can load.
-        let loader = [library, "lib/x86_64-linux-gnu"].map(|path| here(&format!("{path}/ld-linux-x86-64.so.2")));
-        let loader = loader.into_iter().find(|path| path.exists()).expect("it comes with a loader");
-        let mut command = Command::new(loader);
-        command.args(["--library-path", &paths]).arg(here("usr/bin/mosquitto_ctrl"));
-        return (here(&format!("{library}/mosquitto_dynamic_security.so")), command);
-    }
-    (format!("/{library}/mosquitto_dynamic_security.so").into(), Command::new("mosquitto_ctrl"))
-}
-
 /// What is made with `mosquitto_ctrl dynsec`, one command each.
 const COMMANDS: &str = "\
 createRole sensor
@@ -253,11 +234,11 @@ fn a_dynamic_security_file_made_by_mosquitto_ctrl_is_read_as_the_broker_reads_it
     on_every_broker(|mosquitto| {
         let fleet = Fleet::new();
         let (series, word) = series(mosquitto);
-        let (plugin, _) = dynamic_security(mosquitto);
+        let (plugin, _) = mosquitto.dynamic_security();
         fs::create_dir(fleet.path("dynsec")).unwrap();
         let file = fleet.path("dynsec/dynamic-security.json");
         let run = |arguments: &[&str]| {
-            let output = dynamic_security(mosquitto).1.args(arguments).output().expect("no mosquitto_ctrl: make deps");
+            let output = mosquitto.dynamic_security().1.args(arguments).output().expect("no mosquitto_ctrl: make deps");
             assert!(output.status.success(), "{arguments:?}: {output:?}");
         };
         run(&["dynsec", "init", file.to_str().unwrap(), "admin", "password-of-admin"]);

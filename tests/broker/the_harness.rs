@@ -1,4 +1,5 @@
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::harness::{Client, Connect, Crowd, End, Fleet, Heard, Login, Packet, TlsVersion, on_every_broker};
 
@@ -23,6 +24,23 @@ fn open(fleet: &Fleet) -> String {
 
 fn psk() -> Login {
     Login::psk("sensor-1", "0123456789abcdef0123456789abcdef")
+}
+
+#[test]
+fn work_of_a_broker_is_counted_by_its_threads_and_no_more_than_the_process_has_done() {
+    on_every_broker(|mosquitto| {
+        let fleet = Fleet::without_database();
+        let broker = fleet.start_with(mosquitto, &open(&fleet));
+        let before = broker.time_of_threads();
+        for _ in 0..50 {
+            Client::connect(&broker, &psk(), &Connect::v311("raw")).disconnect();
+        }
+        let threads = broker.time_of_threads();
+        assert!(threads > before, "{before:?}, {threads:?}");
+        // That one is counted in ticks, of two kinds.
+        let slack = Duration::from_millis(50);
+        assert!(threads <= broker.processor_time() + slack, "{threads:?}, {:?}", broker.processor_time());
+    });
 }
 
 #[test]

@@ -56,9 +56,21 @@ pub(crate) struct NotStarted {
 
 impl Broker {
     /// Starts a broker with this configuration, in which the examples' ports become free ones on the loopback interface.
+    /// It logs all that it can.
     pub(crate) fn start(mosquitto: &Mosquitto, directory: &Path, configuration: &str) -> Result<Self, NotStarted> {
+        Self::start_within(MOST_OF_A_START, &["-v"], mosquitto, directory, configuration)
+    }
+
+    /// The same with no more than this time, and these arguments of the program.
+    pub(crate) fn start_within(
+        time: Duration,
+        arguments: &[&str],
+        mosquitto: &Mosquitto,
+        directory: &Path,
+        configuration: &str,
+    ) -> Result<Self, NotStarted> {
         loop {
-            match Self::start_once(mosquitto, directory, configuration) {
+            match Self::start_once(time, arguments, mosquitto, directory, configuration) {
                 // Somebody was faster to take a port that was free a moment ago.
                 Err(failure) if failure.log.contains("Address already in use") => {}
                 result => return result,
@@ -66,7 +78,13 @@ impl Broker {
         }
     }
 
-    fn start_once(mosquitto: &Mosquitto, directory: &Path, configuration: &str) -> Result<Self, NotStarted> {
+    fn start_once(
+        time: Duration,
+        arguments: &[&str],
+        mosquitto: &Mosquitto,
+        directory: &Path,
+        configuration: &str,
+    ) -> Result<Self, NotStarted> {
         let ports = [free_port(), free_port(), free_port(), free_port()];
         let configuration = configuration
             .replace("listener 8883", &format!("listener {} 127.0.0.1", ports[0]))
@@ -80,7 +98,8 @@ impl Broker {
 
         let log = Log::new().unwrap();
         let mut child = Command::new(&mosquitto.program)
-            .args(["-v", "-c"])
+            .args(arguments)
+            .arg("-c")
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -88,7 +107,7 @@ impl Broker {
             .spawn()
             .unwrap();
         let running = format!("mosquitto version {} running", mosquitto.version());
-        if log.wait_for(&running, MOST_OF_A_START, || child.try_wait().unwrap().is_some()) {
+        if log.wait_for(&running, time, || child.try_wait().unwrap().is_some()) {
             Ok(Self { child, log, ports })
         } else {
             // Either it has exited, or it hangs, which is as good as a failure.
@@ -150,13 +169,24 @@ impl Broker {
         self.child.id()
     }
 
-    /// How long it has kept processors busy.
+    /// How long it has kept processors busy, threads that have ended included, in ticks of the clock.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // The second field, its name, may hold anything; behind it come the 3rd and so on (proc_pid_stat(5)).
         let (_, fields) = stat.rsplit_once(')').unwrap();
         let ticks = |number: usize| fields.split_whitespace().nth(number - 3).unwrap().parse::<u64>().unwrap();
         Duration::from_millis((ticks(14) + ticks(15)) * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
+    /// How long the threads that it has now have kept processors busy, to the nanosecond: for what takes little.
+    pub(crate) fn time_of_threads(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let nanoseconds = |thread: fs::DirEntry| -> u64 {
+            // A thread that ends meanwhile counts no longer.
+            let schedstat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            schedstat.split_whitespace().next().map_or(0, |time| time.parse().unwrap())
+        };
+        Duration::from_nanos(threads.map(|thread| nanoseconds(thread.unwrap())).sum())
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

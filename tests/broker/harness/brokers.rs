@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, thread};
 
 /// What `WARDEN_BROKERS=all` asks for: the beginning and the end of the name of each that the plugin is made for.
@@ -24,6 +25,23 @@ impl Mosquitto {
     /// The version, and the rest of its name with the hyphen in front.
     fn parts(&self) -> (&str, &str) {
         self.name.split_at(self.name.find('-').unwrap_or(self.name.len()))
+    }
+
+    /// The dynamic-security plugin that it comes with, and `mosquitto_ctrl`.
+    pub(crate) fn dynamic_security(&self) -> (PathBuf, Command) {
+        let directory = self.program.parent().unwrap();
+        let here = |path: &str| directory.join(path);
+        let library = "usr/lib/x86_64-linux-gnu";
+        if here("usr/bin/mosquitto_ctrl").exists() {
+            let paths = [here(library), here("lib/x86_64-linux-gnu")].map(|path| path.display().to_string()).join(":");
+            // Each comes with its C library, which only its own loader can load.
+            let loader = [library, "lib/x86_64-linux-gnu"].map(|path| here(&format!("{path}/ld-linux-x86-64.so.2")));
+            let loader = loader.into_iter().find(|path| path.exists()).expect("it comes with a loader");
+            let mut command = Command::new(loader);
+            command.args(["--library-path", &paths]).arg(here("usr/bin/mosquitto_ctrl"));
+            return (here(&format!("{library}/mosquitto_dynamic_security.so")), command);
+        }
+        (format!("/{library}/mosquitto_dynamic_security.so").into(), Command::new("mosquitto_ctrl"))
     }
 
     /// Whether it tells plugins about every client that connects: from 2.1.

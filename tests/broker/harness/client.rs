@@ -4,14 +4,15 @@
 //! send one behind it that will be, and see which comes first.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use openssl::ssl::{HandshakeError, Ssl, SslContext, SslFiletype, SslMethod, SslStream, SslVerifyMode, SslVersion};
+use openssl::ssl::Ssl;
 
 use super::mqtt::{self, Connect, Packet, Version};
+use super::wire::{self, Wire};
 use super::{Broker, Login, PATIENCE};
 
 /// Which version of TLS a client insists on.
@@ -37,7 +38,7 @@ pub(crate) enum End {
 /// One connection to a broker.
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: SslStream<TcpStream>,
+    wire: Box<dyn Wire>,
     pub(crate) version: Version,
     received: Vec<u8>,
     /// Messages that came while another answer was awaited.
@@ -48,25 +49,14 @@ pub(crate) struct Client {
 impl Client {
     /// The TLS handshake and nothing else: with a certificate on the listener for certificates, with a key on the other.
     pub(crate) fn handshake(broker: &Broker, login: &Login, tls: TlsVersion) -> Result<Self, End> {
-        let port = broker.port(login.listen());
-        loop {
-            let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|_| End::Closed)?;
-            socket.set_nodelay(true).unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            socket.set_write_timeout(Some(PATIENCE)).unwrap();
-            let error = match Ssl::new(&context(login, tls)).unwrap().connect(socket) {
-                Ok(stream) => {
-                    let (received, messages) = (Vec::new(), VecDeque::new());
-                    return Ok(Self { stream, version: Version::V311, received, messages, next_id: 0 });
-                }
-                Err(HandshakeError::Failure(stream)) => stream.into_error(),
-                Err(error) => return Err(End::Handshake(error.to_string())),
-            };
-            // A socket with a timeout is interrupted when the machine is put to sleep for a moment.
-            if error.io_error().is_none_or(|error| error.kind() != io::ErrorKind::Interrupted) {
-                return Err(End::Handshake(error.to_string()));
-            }
-        }
+        let context = wire::context(login, tls);
+        Ok(Self::over(wire::shake_hands(broker.port(login.listen()), || Ssl::new(&context).unwrap())?))
+    }
+
+    /// A connection on which nobody has said anything yet.
+    pub(crate) fn over(wire: impl Wire + 'static) -> Self {
+        let (received, messages) = (Vec::new(), VecDeque::new());
+        Self { wire: Box::new(wire), version: Version::V311, received, messages, next_id: 0 }
     }
 
     /// Handshake, CONNECT, and the return code of the CONNACK.
@@ -97,7 +87,7 @@ impl Client {
 
     /// Any bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), End> {
-        self.stream.write_all(bytes).map_err(|_| End::Closed)
+        self.wire.write_all(bytes).map_err(|_| End::Closed)
     }
 
     /// The next packet.
@@ -107,7 +97,7 @@ impl Client {
 
     /// The next packet, if it comes in this time.
     pub(crate) fn read_within(&mut self, time: Duration) -> Result<Packet, End> {
-        self.stream.get_ref().set_read_timeout(Some(time)).unwrap();
+        self.wire.socket().set_read_timeout(Some(time)).unwrap();
         self.poll()
     }
 
@@ -118,7 +108,7 @@ impl Client {
             if let Some(packet) = Packet::take(self.version, &mut self.received) {
                 return Ok(packet);
             }
-            match self.stream.read(&mut chunk) {
+            match self.wire.read(&mut chunk) {
                 Ok(0) => return Err(End::Closed),
                 Ok(length) => self.received.extend(&chunk[..length]),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
@@ -178,7 +168,7 @@ impl Client {
 
     /// The connection breaks: the broker hears no DISCONNECT, so it sends the will.
     pub(crate) fn lose(self) {
-        self.stream.get_ref().shutdown(Shutdown::Both).unwrap();
+        self.wire.socket().shutdown(Shutdown::Both).unwrap();
     }
 
     /// The topic and payload of the next message.
@@ -205,7 +195,7 @@ impl Client {
 
     /// From now on [`Self::poll`] returns at once.
     pub(crate) fn do_not_block(&mut self) {
-        self.stream.get_ref().set_nonblocking(true).unwrap();
+        self.wire.socket().set_nonblocking(true).unwrap();
     }
 
     /// Reads until `wanted` finds its answer.
@@ -239,51 +229,12 @@ impl Client {
 impl Drop for Client {
     /// An orderly end of TLS: Mosquitto 2.0.11 may take an abrupt one for an error of the client that it serves next.
     fn drop(&mut self) {
-        let _ = self.stream.shutdown();
+        self.wire.end();
     }
 }
 
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.get_ref().as_fd()
+        self.wire.socket().as_fd()
     }
-}
-
-fn context(login: &Login, tls: TlsVersion) -> SslContext {
-    let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
-    let version = match tls {
-        TlsVersion::Any => None,
-        TlsVersion::V12 => Some(SslVersion::TLS1_2),
-        TlsVersion::V13 => Some(SslVersion::TLS1_3),
-    };
-    context.set_min_proto_version(version).unwrap();
-    context.set_max_proto_version(version).unwrap();
-    match login {
-        Login::Certificate { certificate, key } => {
-            context.set_ca_file(key.with_file_name("ca.crt")).unwrap();
-            context.set_verify(SslVerifyMode::PEER);
-            context.set_certificate_chain_file(certificate).unwrap();
-            context.set_private_key_file(key, SslFiletype::PEM).unwrap();
-        }
-        Login::Password { ca, .. } => {
-            context.set_ca_file(ca).unwrap();
-            context.set_verify(SslVerifyMode::PEER);
-        }
-        Login::Psk { identity, key } => {
-            context.set_cipher_list("PSK").unwrap();
-            let (identity, key) = (identity.clone(), bytes_of(key));
-            context.set_psk_client_callback(move |_, _, identity_out, key_out| {
-                // OpenSSL has zeroed the buffer, and takes the identity up to the first zero.
-                identity_out[..identity.len()].copy_from_slice(&identity);
-                key_out[..key.len()].copy_from_slice(&key);
-                Ok(key.len())
-            });
-        }
-    }
-    context.build()
-}
-
-fn bytes_of(hexadecimal: &str) -> Vec<u8> {
-    let digit = |d: u8| u8::try_from(char::from(d).to_digit(16).expect("a key is hexadecimal digits")).unwrap();
-    hexadecimal.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }

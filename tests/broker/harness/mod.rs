@@ -19,6 +19,7 @@ mod revocation_list;
 mod s_client;
 mod stage;
 mod wait;
+pub(crate) mod wire;
 
 pub(crate) use broker::{Broker, Listen, with_websockets};
 pub(crate) use brokers::{Mosquitto, installed, on_every_broker};
