@@ -22,7 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every document.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -30,6 +30,7 @@ const DOCUMENTS: [&str; 7] = [
     "docs/architecture.md",
     "docs/decisions.md",
     "docs/faults.md",
+    "docs/benchmarks.md",
 ];
 
 /// A path in the repository.

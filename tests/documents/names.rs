@@ -104,6 +104,37 @@ fn targets_of_make_that_are_named_exist() {
     }
 }
 
+#[test]
+fn benches_that_are_named_exist() {
+    let (manifest, mut seen) = (read("Cargo.toml"), 0);
+    for document in DOCUMENTS {
+        for span in code(&read(document)) {
+            let mut words = span.split_whitespace().skip_while(|word| *word != "--bench").skip(1);
+            if let Some(name) = words.next() {
+                let there = manifest.contains(&format!("[[bench]]\nname = \"{name}\"\n"));
+                assert!(there, "{document}: there is no bench {name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 3, "only {seen} were found");
+}
+
+/// The bench writes them, between two marks that it has to find.
+#[test]
+fn the_tables_of_the_benchmarks_are_written_by_the_bench() {
+    let (document, bench) = (read("docs/benchmarks.md"), read("benches/compare/report.rs"));
+    let marks: Vec<&str> = document.lines().filter(|line| line.starts_with("<!--")).collect();
+    assert_eq!(marks.len(), 2);
+    for mark in &marks {
+        assert!(bench.contains(mark), "{mark}");
+    }
+    let measured = document.split(marks[0]).nth(1).unwrap().split(marks[1]).next().unwrap();
+    let outside = document.replace(measured, "");
+    assert!(measured.contains("load average") && measured.contains("| warden |"));
+    assert!(!outside.contains("| mosquitto |"), "a table that the bench does not write");
+}
+
 /// A long `snake_case` word is the name of a test; OpenSSL's functions have capitals in theirs.
 #[test]
 fn tests_that_are_named_exist() {
