@@ -18,6 +18,8 @@
     reason = "it stands on the harness of the tests, and uses a part of it"
 )]
 
+#[path = "compare/choice.rs"]
+mod choice;
 #[path = "compare/connect.rs"]
 mod connect;
 #[path = "compare/control.rs"]
@@ -42,9 +44,10 @@ mod servers;
 #[path = "compare/storm.rs"]
 mod storm;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use choice::Choice;
 use connect::{CONNECTIONS, Doors};
 use control::{Control, Listener, Running};
 use hang_up::RELOADS;
@@ -59,9 +62,6 @@ use storm::{AT_ONCE, DEVICES, Storm, Times, Way};
 /// Each round has all of the controls in turn.
 const ROUNDS: usize = 5;
 const STORMS: usize = 3;
-/// Numbers of devices if none is chosen, and for the document.
-const FEW: [usize; 2] = [10, 10_000];
-const ALL: [usize; 4] = [10, 1_000, 10_000, 100_000];
 /// What starts later than this is not told to reload: it would read its files again while everybody waits.
 const SLOW: Duration = Duration::from_secs(5);
 
@@ -119,58 +119,6 @@ fn headings(sessions: usize) -> BTreeMap<Part, (String, &'static [&'static str])
         ),
     ];
     texts.into_iter().map(|(part, text, columns)| (part, (text, columns))).collect()
-}
-
-/// What was asked for.
-struct Choice {
-    parts: Vec<Part>,
-    sizes: BTreeSet<usize>,
-    listeners: Vec<Listener>,
-    controls: Vec<Control>,
-    sessions: usize,
-    plots: bool,
-    document: bool,
-}
-
-impl Choice {
-    fn new(arguments: impl Iterator<Item = String>) -> Self {
-        let words: Vec<String> = arguments.filter(|argument| !argument.starts_with('-')).collect();
-        let has = |word: &str| words.iter().any(|one| one == word);
-        let (document, mut known) = (has("document"), vec!["document", "plots", "none"]);
-        known.extend(Part::ALL.map(Part::word));
-        known.extend(Listener::ALL.map(Listener::word));
-        known.extend(Control::ALL.map(Control::word));
-        let numbers =
-            |prefix: &'static str| words.iter().filter_map(move |word| word.strip_prefix(prefix)?.parse().ok());
-        for word in &words {
-            let number = word.strip_prefix("sessions=").unwrap_or(word).parse::<usize>();
-            assert!(
-                known.contains(&word.as_str()) || number.is_ok_and(|number| number > 0),
-                "`{word}` means nothing: {known:?}"
-            );
-        }
-        let sizes: BTreeSet<usize> = numbers("").collect();
-        let default = if document { &ALL[..] } else { &FEW[..] };
-        Self {
-            parts: chosen(&Part::ALL, |part| has(part.word())),
-            sizes: if sizes.is_empty() { default.iter().copied().collect() } else { sizes },
-            listeners: chosen(&Listener::ALL, |listener| has(listener.word())),
-            // Everything is compared with none.
-            controls: chosen(&Control::ALL[1..], |control| has(control.word())),
-            sessions: numbers("sessions=").next_back().unwrap_or(1_000),
-            plots: document || has("plots"),
-            document,
-        }
-    }
-
-    fn has(&self, part: Part) -> bool {
-        self.parts.contains(&part)
-    }
-}
-
-/// Those that were named, or all if none was.
-fn chosen<T: Copy>(all: &[T], named: impl Fn(&T) -> bool) -> Vec<T> {
-    if all.iter().any(&named) { all.iter().copied().filter(named).collect() } else { all.to_vec() }
 }
 
 /// Brokers of one Mosquitto that run side by side on one fleet. The first has no access control.
