@@ -142,6 +142,11 @@ impl Door {
         Self { name: member.name.clone(), listener, tls }
     }
 
+    /// Whose it is.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Handshake and CONNECT: a client that was let in.
     pub(crate) fn enter(&self, broker: &Broker, client_id: &str) -> Option<Client> {
         let connect = Connect::v311(client_id);
