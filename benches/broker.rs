@@ -1,7 +1,8 @@
 //! Whole brokers: with a thousand clients, how long a revocation takes to close a session, on one broker and on two, and
-//! how long a reload keeps everybody waiting; how soon a connection is judged by what is committed; and what a million
-//! rows in one commit cost. `WARDEN_TEST_BROKERS`, the names of parts (`crowd`, `two`, `strict`, `bounded`, `faults`) and
-//! those of databases (`sqlite`, `postgres`, `mariadb`) narrow the choice.
+//! how long a reload keeps everybody waiting; half of them revoked at once; how soon a connection is judged by what is
+//! committed; and what a million rows in one commit cost. `WARDEN_TEST_BROKERS`, the names of parts (`crowd`, `bulk`,
+//! `two`, `strict`, `bounded`, `faults`) and those of databases (`sqlite`, `postgres`, `mariadb`) narrow the choice;
+//! `sessions=10000` is another number of clients.
 #![allow(
     dead_code,
     unused_imports,
@@ -24,9 +25,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use harness::brokers::installed;
-use harness::{Stage, admitted_though_revoked, crowd, crowds, reloads, revocations, windows};
+use harness::{Bulk, Stage, admitted_though_revoked, bulk_revocation, crowd, crowds, reloads, revocations, windows};
 use servers::Kind;
 
+/// So many clients, if nothing else is asked for.
 const CROWD: usize = 1_000;
 const REVOKED: usize = 200;
 const RELOADS: usize = 10;
@@ -35,8 +37,14 @@ const TRIED: usize = 1_000;
 
 fn main() {
     let chosen = chosen();
-    let parts =
-        [("crowd", one_broker as fn()), ("two", two), ("strict", strict), ("bounded", bounded), ("faults", faults)];
+    let parts = [
+        ("crowd", one_broker as fn()),
+        ("bulk", bulk),
+        ("two", two),
+        ("strict", strict),
+        ("bounded", bounded),
+        ("faults", faults),
+    ];
     for (name, part) in parts {
         let any = parts.iter().any(|(name, _)| chosen.contains(*name));
         if !any || chosen.contains(name) {
@@ -58,8 +66,15 @@ fn kinds() -> impl Iterator<Item = Kind> {
     all.into_iter().filter(move |kind| !any || named(kind))
 }
 
+/// How many clients there are.
+fn sessions() -> usize {
+    let chosen = chosen();
+    chosen.iter().find_map(|word| word.strip_prefix("sessions=")).map_or(CROWD, |many| many.parse().expect("a number"))
+}
+
 fn one_broker() {
-    println!("{CROWD} clients with certificates; times in milliseconds");
+    let sessions = sessions();
+    println!("{sessions} clients with certificates; times in milliseconds");
     println!(
         "| mosquitto | listener | database | commit to closed session, p50 | p99 | max | longest ping, calm \
          | around {RELOADS} SIGHUP |"
@@ -75,25 +90,42 @@ fn one_broker() {
         .into_iter()
         .filter(|(_, _, kind)| kinds().any(|chosen| chosen == *kind))
         {
-            let (fleet, broker, mut crowd) = crowd(mosquitto, example, CROWD, kind);
+            let (fleet, broker, mut crowd) = crowd(mosquitto, example, sessions, kind);
             let (calm, reload) = reloads(&broker, &mut crowd, RELOADS);
-            let times = revocations(&fleet, &mut [crowd], (0..CROWD).step_by(CROWD / REVOKED));
+            let times = revocations(&fleet, &mut [crowd], (0..sessions).step_by(sessions / REVOKED));
             let [calm, reload] = [calm, reload].map(milliseconds);
             println!("| {} | {listener} | {kind:?} | {} | {calm} | {reload} |", mosquitto.name, spread(&times));
         }
     }
 }
 
+fn bulk() {
+    let sessions = sessions();
+    let many = sessions / 2;
+    println!("{many} of {sessions} clients revoked in one statement; times in milliseconds");
+    println!("| mosquitto | database | commit to first closed session | to last | longest ping of one who stays |");
+    println!("|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        for kind in kinds() {
+            let (fleet, _broker, mut crowd) = crowd(mosquitto, "certificates.conf", sessions, kind);
+            let Bulk { first, last, ping } = bulk_revocation(&fleet, &mut crowd, sessions - many);
+            let [first, last, ping] = [first, last, ping].map(milliseconds);
+            println!("| {} | {kind:?} | {first} | {last} | {ping} |", mosquitto.name);
+        }
+    }
+}
+
 fn two() {
+    let sessions = sessions();
     println!(
-        "{CROWD} clients with certificates on each of two brokers that follow one database; times in milliseconds"
+        "{sessions} clients with certificates on each of two brokers that follow one database; times in milliseconds"
     );
     println!("| mosquitto | database | commit to closed session on both, p50 | p99 | max |");
     println!("|---|---|---|---|---|");
     for mosquitto in &installed() {
         for kind in kinds() {
-            let (fleet, _brokers, mut crowds) = crowds(&[mosquitto; 2], "certificates.conf", CROWD, kind);
-            let times = revocations(&fleet, &mut crowds, (0..CROWD).step_by(CROWD / REVOKED));
+            let (fleet, _brokers, mut crowds) = crowds(&[mosquitto; 2], "certificates.conf", sessions, kind);
+            let times = revocations(&fleet, &mut crowds, (0..sessions).step_by(sessions / REVOKED));
             println!("| {} | {kind:?} | {} |", mosquitto.name, spread(&times));
         }
     }

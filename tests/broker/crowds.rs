@@ -1,4 +1,4 @@
-use crate::harness::{crowd, crowds, on_every_broker, reloads, revocations};
+use crate::harness::{bulk_revocation, crowd, crowds, on_every_broker, reloads, revocations};
 use crate::servers::Kind;
 
 const CROWD: usize = 1_000;
@@ -11,6 +11,16 @@ fn two_hundred_revocations_each_end_one_session_of_a_thousand() {
         let mut crowds = [crowd];
         let times = revocations(&fleet, &mut crowds, (0..CROWD).step_by(CROWD / REVOKED));
         assert_eq!((times.len(), crowds[0].connected()), (REVOKED, CROWD - REVOKED));
+    });
+}
+
+#[test]
+fn half_a_crowd_is_revoked_in_one_statement_and_the_others_stay() {
+    on_every_broker(|mosquitto| {
+        let (fleet, _broker, mut crowd) = crowd(mosquitto, "certificates.conf", CROWD, Kind::Sqlite);
+        let bulk = bulk_revocation(&fleet, &mut crowd, CROWD / 2);
+        assert!(bulk.first <= bulk.last, "{bulk:?}");
+        assert_eq!(crowd.connected(), CROWD / 2);
     });
 }
 

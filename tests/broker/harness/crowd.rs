@@ -3,9 +3,14 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
 
 use super::{Client, End, PATIENCE, Packet};
+
+/// How many are looked at before those are asked for anew who have something to read.
+const MOST_AT_ONCE: usize = 64;
 
 /// What a client of a crowd hears.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,15 +24,19 @@ pub(crate) enum Heard {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     clients: Vec<Option<Client>>,
+    /// Tells which of them have something to read, however many there are.
+    epoll: OwnedFd,
 }
 
 impl Crowd {
     pub(crate) fn new(clients: impl IntoIterator<Item = Client>) -> Self {
-        let quiet = |mut client: Client| {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let quiet = |(index, mut client): (u64, Client)| {
             client.do_not_block();
+            epoll::add(&epoll, &client, epoll::EventData::new_u64(index), epoll::EventFlags::IN).unwrap();
             Some(client)
         };
-        Self { clients: clients.into_iter().map(quiet).collect() }
+        Self { clients: (0..).zip(clients).map(quiet).collect(), epoll }
     }
 
     /// How many are connected, as far as they have heard.
@@ -58,11 +67,9 @@ impl Crowd {
     }
 
     fn readable(&self, timeout: Timespec) -> Vec<usize> {
-        let indices: Vec<usize> = (0..self.clients.len()).filter(|index| self.clients[*index].is_some()).collect();
-        let mut sockets: Vec<PollFd<'_>> =
-            self.clients.iter().flatten().map(|client| PollFd::new(client, PollFlags::IN)).collect();
-        poll(&mut sockets, Some(&timeout)).unwrap();
-        sockets.iter().zip(indices).filter(|(socket, _)| !socket.revents().is_empty()).map(|(_, index)| index).collect()
+        let mut events = Vec::with_capacity(MOST_AT_ONCE);
+        epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)).unwrap();
+        events.iter().map(|event| usize::try_from(event.data.u64()).unwrap()).collect()
     }
 
     fn next_of(&mut self, index: usize) -> Option<Heard> {

@@ -1,4 +1,4 @@
-//! What happens to a thousand connected clients, with the times that it took: asserted by tests, printed by benches.
+//! What happens to very many connected clients, with the times that it took: asserted by tests, printed by benches.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -68,6 +68,50 @@ pub(crate) fn revocations(fleet: &Fleet, crowds: &mut [Crowd], numbers: impl Ite
         .collect();
     times.sort();
     times
+}
+
+/// What a revocation of many at once did.
+#[derive(Debug)]
+pub(crate) struct Bulk {
+    /// How long after the commit the first session was closed, and the last.
+    pub(crate) first: Duration,
+    pub(crate) last: Duration,
+    /// The longest ping of one who stays, from before the statement until the last is closed.
+    pub(crate) ping: Duration,
+}
+
+/// Revokes all devices but those in front in one statement, while the first one pings without pause. Nobody else's session
+/// is closed.
+pub(crate) fn bulk_revocation(fleet: &Fleet, crowd: &mut Crowd, stay: usize) -> Bulk {
+    let place = fleet.place();
+    let revoke = format!("UPDATE devices SET status = 'revoked' WHERE name >= '{}'", name(stay));
+    let (begin, begun) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut database = runtime.block_on(Writer::new(&place));
+        begun.recv().unwrap();
+        runtime.block_on(database.execute(&revoke)).unwrap();
+        Instant::now()
+    });
+    let (mut left, mut closed, mut ping) = (crowd.connected() - stay, Vec::new(), Duration::ZERO);
+    begin.send(()).unwrap();
+    while left > 0 {
+        let sent = Instant::now();
+        crowd.send(0, &PINGREQ);
+        crowd.listen(|index, heard, when| match heard {
+            Heard::Packet(Packet::Pingresp) if index == 0 => ControlFlow::Break(()),
+            Heard::Closed if index >= stay => {
+                closed.push(when);
+                left -= 1;
+                ControlFlow::Continue(())
+            }
+            other => panic!("client {index}: {other:?}"),
+        });
+        ping = ping.max(sent.elapsed());
+    }
+    let committed = writer.join().unwrap();
+    let after = |when: Option<&Instant>| when.map(|when| when.saturating_duration_since(committed)).unwrap_or_default();
+    Bulk { first: after(closed.iter().min()), last: after(closed.iter().max()), ping }
 }
 
 /// With `freshness = "strict"`: revokes a device in the database's shell and connects as soon as that has returned, then

@@ -26,7 +26,9 @@ pub(crate) use brokers::{Mosquitto, installed, on_every_broker};
 pub(crate) use ca::{Ca, Login};
 pub(crate) use client::{Client, End, TlsVersion};
 pub(crate) use crowd::{Crowd, Heard};
-pub(crate) use figures::{admitted_though_revoked, callback_times, crowd, crowds, reloads, revocations, windows};
+pub(crate) use figures::{
+    Bulk, admitted_though_revoked, bulk_revocation, callback_times, crowd, crowds, reloads, revocations, windows,
+};
 pub(crate) use fleet::{Fleet, give_to_broker};
 pub(crate) use leaf::{Authority, Leaf, subject};
 pub(crate) use mqtt::{Connect, Packet, Version, frame, string, subscribe};
