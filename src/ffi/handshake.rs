@@ -38,6 +38,10 @@ const SSL_TICKET_RETURN_IGNORE_RENEW: c_int = 2;
 const SSL_TICKET_RETURN_USE: c_int = 3;
 const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
 
+/// How many tickets a client gets in a full TLS 1.3 handshake. OpenSSL's two are for clients that come back over several
+/// connections at once, and each costs the broker's thread about as much as our own part of the handshake.
+const TICKETS: usize = 1;
+
 type NewFunction = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, c_int, c_long, *mut c_void);
 type VerifyCallback = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
 type TicketCallback =
@@ -80,6 +84,7 @@ functions! {
         SSL_CTX_ctrl: unsafe extern "C" fn(*mut c_void, c_int, c_long, *mut c_void) -> c_long,
         SSL_CTX_set_cert_verify_callback: unsafe extern "C" fn(*mut c_void, Option<VerifyCallback>, *mut c_void),
         SSL_CTX_set_options: unsafe extern "C" fn(*mut c_void, u64) -> u64,
+        SSL_CTX_set_num_tickets: unsafe extern "C" fn(*mut c_void, usize) -> c_int,
         SSL_CTX_set_session_ticket_cb: unsafe extern "C" fn(
             *mut c_void, *const c_void, Option<TicketCallback>, *mut c_void) -> c_int,
         SSL_SESSION_get0_peer: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
@@ -191,6 +196,7 @@ unsafe extern "C" fn context_made(
             }
             if resumption {
                 (openssl.SSL_CTX_set_session_ticket_cb)(context, ptr::null(), Some(ticket_shown), ptr::null_mut());
+                (openssl.SSL_CTX_set_num_tickets)(context, TICKETS);
             } else {
                 (openssl.SSL_CTX_set_options)(context, SSL_OP_NO_TICKET);
             }
