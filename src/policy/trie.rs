@@ -225,6 +225,9 @@ impl<'q> Walk<'q> {
                 return;
             }
         }
+        if !can_deny && (!may_allow || self.allowed.settled) {
+            return;
+        }
         let (level, rest) = rest.map_or(("+", None), split_level);
         let step = Step { rest, depth: depth + 1, may_allow };
         if level.len() <= node.longest
