@@ -25,7 +25,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use harness::brokers::installed;
-use harness::{Bulk, Stage, admitted_though_revoked, bulk_revocation, crowd, crowds, reloads, revocations, windows};
+use harness::{Stage, admitted_though_revoked, bulk_revocation, crowd, crowds, reloads, revocations, windows};
 use servers::Kind;
 
 /// So many clients, if nothing else is asked for.
@@ -108,8 +108,8 @@ fn bulk() {
     for mosquitto in &installed() {
         for kind in kinds() {
             let (fleet, _broker, mut crowd) = crowd(mosquitto, "certificates.conf", sessions, kind);
-            let Bulk { first, last, ping } = bulk_revocation(&fleet, &mut crowd, sessions - many);
-            let [first, last, ping] = [first, last, ping].map(milliseconds);
+            let bulk = bulk_revocation(&fleet, &mut crowd, sessions - many);
+            let [first, last, ping] = [bulk.first, bulk.last, bulk.ping].map(milliseconds);
             println!("| {} | {kind:?} | {first} | {last} | {ping} |", mosquitto.name);
         }
     }

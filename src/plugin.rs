@@ -14,6 +14,7 @@ mod keys;
 mod login;
 mod proofs;
 mod refusal;
+mod verdicts;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ use kick::{Cause, Kicks};
 use login::Logins;
 use refusal::{Refusals, Refused};
 use session::{ConnectionMark, Proved, Session, Sessions};
+use verdicts::Verdicts;
 
 /// A broker that has not ticked after this time never will.
 const FIRST_TICK: Duration = Duration::from_secs(3);
@@ -142,6 +144,7 @@ pub struct Plugin {
 #[derive(Debug, Default)]
 pub struct Desk {
     sessions: RefCell<Sessions>,
+    verdicts: RefCell<Verdicts>,
     kicks: RefCell<Kicks>,
     aftermath: RefCell<Aftermath>,
     /// Set while a client is thrown off: whether it keeps its subscriptions.
@@ -366,7 +369,7 @@ impl Plugin {
             Err(Reason::UnknownIdentity) => return self.unknown(),
             Err(_) => return Answer::Deny,
         };
-        let Admitted { snapshot, device, rights } = &admitted;
+        let Admitted { snapshot, device, rights, stay } = &admitted;
         let Access::To(action) = attempt.access else {
             // To take back a subscription is no right that a rule could give.
             return Answer::Allow(());
@@ -378,8 +381,17 @@ impl Plugin {
             qos: attempt.qos,
             retain: attempt.retain,
         };
+        let verdicts = desk.map(|desk| &desk.verdicts);
+        let place = verdicts.zip(*stay).and_then(|(verdicts, stay)| verdicts.borrow().place(stay, &question));
+        let remembered = verdicts.zip(place.as_ref());
+        if remembered.is_some_and(|(verdicts, place)| verdicts.borrow().allow(place, &question)) {
+            return Answer::Allow(());
+        }
         let verdict = snapshot.judge(device, *rights, client_id, &question);
         if verdict.allowed {
+            if let Some((verdicts, place)) = remembered {
+                verdicts.borrow_mut().remember(place, &question);
+            }
             return Answer::Allow(());
         }
         self.refusals.report(&Refused {

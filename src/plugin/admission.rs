@@ -7,6 +7,7 @@ use arc_swap::Guard;
 use super::kick::Cause;
 use super::refusal::Refused;
 use super::session::{Proved, Session, Stay};
+use super::verdicts::StayId;
 use super::{Client, Desk, Plugin};
 use crate::config::{Expired, Unknown};
 use crate::credential::password::is_upgrade;
@@ -22,6 +23,8 @@ pub(super) struct Admitted {
     pub(super) snapshot: Guard<Arc<Snapshot>>,
     pub(super) device: SharedDevice,
     pub(super) rights: Rights,
+    /// By which stay of its session, once it has one.
+    pub(super) stay: Option<StayId>,
 }
 
 impl Plugin {
@@ -67,11 +70,11 @@ impl Plugin {
         if let Some((session, stay)) = sessions.find_with_stay(client_id, client.mark(), user_name) {
             let (snapshot, now) = (self.live.snapshot(), unix_now());
             let mut stay = stay.borrow_mut();
-            let Stay { device, rights, .. } = match &mut *stay {
+            let Stay { id, device, rights, .. } = match &mut *stay {
                 Some(stay) if stay.holds(snapshot.version(), now) => stay,
                 stay => stay.insert(self.stay(&snapshot, session, client_id, now)?),
             };
-            return Ok(Admitted { device: Arc::clone(device), rights: *rights, snapshot });
+            return Ok(Admitted { device: Arc::clone(device), rights: *rights, stay: Some(*id), snapshot });
         }
         drop(sessions);
         self.ready(Some(desk))?;
@@ -104,7 +107,7 @@ impl Plugin {
             let session = Session { mark: client.mark(), user_name, proved, device: device.id, renewing };
             desk.sessions.borrow_mut().start(client_id, session);
         }
-        Ok(Admitted { snapshot, device, rights })
+        Ok(Admitted { snapshot, device, rights, stay: None })
     }
 
     /// Whether somebody who comes in with this proof may be here under this client id; and whether only in order to
@@ -157,7 +160,8 @@ impl Plugin {
         let certificate =
             session.proved.certificate().map_or(UnixSeconds::MAX, |certificate| certificate.next_date(now));
         let until = device.next_date(now).min(certificate);
-        Ok(Stay { version: snapshot.version(), from: now, until, device: Arc::clone(device), rights })
+        let (id, version) = (StayId::new(), snapshot.version());
+        Ok(Stay { id, version, from: now, until, device: Arc::clone(device), rights })
     }
 
     /// The device that a session belongs to, if it may still be here.

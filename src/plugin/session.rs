@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::verdicts::StayId;
 use crate::policy::certificate::{Certificate, CertificateId};
 use crate::policy::device::{CredentialKind, DeviceId, Rights, SharedDevice, UnixSeconds};
 use crate::policy::snapshot::{Proof, Version};
@@ -80,6 +81,8 @@ type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 /// That a session may stay, and until when nobody need ask again: the broker asks at every message.
 #[derive(Debug, Clone)]
 pub struct Stay {
+    /// Another one for each: what follows from a stay is remembered by it.
+    pub id: StayId,
     /// The policy that says so.
     pub version: Version,
     /// The seconds in which it says so: from the first to the one before the second.
@@ -326,7 +329,7 @@ mod tests {
             roles: [].into(),
             unreadable: None,
         });
-        let stay = Stay { version, from: 10, until: 20, device, rights: Rights::Own };
+        let stay = Stay { id: StayId::new(), version, from: 10, until: 20, device, rights: Rights::Own };
         assert!(stay.holds(version, 10) && stay.holds(version, 19));
         assert!(!stay.holds(version, 20), "it has come to its end");
         assert!(!stay.holds(version, 9), "the clock was set back");

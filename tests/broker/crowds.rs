@@ -19,7 +19,7 @@ fn half_a_crowd_is_revoked_in_one_statement_and_the_others_stay() {
     on_every_broker(|mosquitto| {
         let (fleet, _broker, mut crowd) = crowd(mosquitto, "certificates.conf", CROWD, Kind::Sqlite);
         let bulk = bulk_revocation(&fleet, &mut crowd, CROWD / 2);
-        assert!(bulk.first <= bulk.last, "{bulk:?}");
+        assert!(bulk.first <= bulk.last && !bulk.ping.is_zero(), "{bulk:?}");
         assert_eq!(crowd.connected(), CROWD / 2);
     });
 }

@@ -27,7 +27,7 @@ pub(crate) use ca::{Ca, Login};
 pub(crate) use client::{Client, End, TlsVersion};
 pub(crate) use crowd::{Crowd, Heard};
 pub(crate) use figures::{
-    Bulk, admitted_though_revoked, bulk_revocation, callback_times, crowd, crowds, reloads, revocations, windows,
+    admitted_though_revoked, bulk_revocation, callback_times, crowd, crowds, reloads, revocations, windows,
 };
 pub(crate) use fleet::{Fleet, give_to_broker};
 pub(crate) use leaf::{Authority, Leaf, subject};
