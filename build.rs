@@ -6,12 +6,20 @@ use std::process::exit;
 
 const HEADERS: [&str; 3] = ["mosquitto.h", "mosquitto_broker.h", "mosquitto_plugin.h"];
 
+const CALLED_BY_PLUGINS: &str = "benches/plugins/called-by-plugins.list";
+
 fn main() {
     println!("cargo::rerun-if-changed=include/wrapper.h");
     println!("cargo::rerun-if-changed=migrations");
     println!("cargo::rerun-if-env-changed=MOSQUITTO_INCLUDE_DIR");
     // The broker unloads a plugin on exit, when OpenSSL or a signal may still know of our functions.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // One bench is a broker to the plugins that it loads. These are in no other.
+    println!("cargo::rerun-if-changed={CALLED_BY_PLUGINS}");
+    println!(
+        "cargo::rustc-link-arg-benches=-Wl,--dynamic-list={}",
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(CALLED_BY_PLUGINS).display()
+    );
 
     let include = env::var_os("MOSQUITTO_INCLUDE_DIR").map_or_else(|| PathBuf::from("/usr/include"), PathBuf::from);
     for header in HEADERS {

@@ -111,7 +111,7 @@ impl Stand {
         self.directory.join("warden.db")
     }
 
-    fn key_file(&self) -> PathBuf {
+    pub(crate) fn key_file(&self) -> PathBuf {
         self.directory.join("warden.key")
     }
 }
