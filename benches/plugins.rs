@@ -29,10 +29,9 @@ mod stand;
 
 use std::env;
 use std::ffi::{CString, c_int};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::hint::black_box;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -79,15 +78,46 @@ fn start_under_the_brokers_loader() {
     panic!("{error}");
 }
 
+/// Mosquitto's own access controls, which believe user names and know rules by a file.
+#[derive(Clone, Copy)]
+enum Theirs {
+    Sections,
+    Patterns,
+    RoleEach,
+    OneRole,
+}
+
+impl Theirs {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sections => "acl_file, a section each",
+            Self::Patterns => "acl_file, patterns",
+            Self::RoleEach => "dynamic-security, a role each",
+            Self::OneRole => "dynamic-security, one role with `%u`",
+        }
+    }
+
+    fn file(self, devices: usize) -> String {
+        match self {
+            Self::Sections => files::sections(devices, RULES),
+            Self::Patterns => files::patterns(RULES),
+            Self::RoleEach => files::roles(devices, RULES),
+            Self::OneRole => files::one_role(devices, RULES),
+        }
+    }
+
+    /// The plugin, its option for the file, and what it says where no rule allows.
+    fn plugin(self) -> (&'static str, &'static str, c_int) {
+        match self {
+            Self::Sections | Self::Patterns => ("mosquitto_acl_file.so", "acl_file", DENIED),
+            Self::RoleEach | Self::OneRole => ("mosquitto_dynamic_security.so", "config_file", DEFERRED),
+        }
+    }
+}
+
 struct Comparison {
     theirs: PathBuf,
     ours: PathBuf,
-}
-
-/// One line of the table.
-struct Figures {
-    median: Duration,
-    p99: Duration,
 }
 
 impl Comparison {
@@ -95,56 +125,39 @@ impl Comparison {
         let largest = env::var("WARDEN_BENCH_DEVICES").map_or(1_000_000, |text| text.parse().expect("a number"));
         println!("| access control | devices | rules of a device | started in | median ns | p99 ns | allocations |");
         println!("|---|---|---|---|---|---|---|");
-        let many = 100_000;
-        self.file("acl_file, a section each", "acl_file", many, &files::sections(many, RULES));
-        self.file("acl_file, patterns", "acl_file", many, &files::patterns(RULES));
-        let few = 10_000;
-        let theirs = [("a role each", files::roles(few, RULES)), ("one role with `%u`", files::one_role(few, RULES))]
-            .map(|(which, text)| {
-                (which, self.file(&format!("dynamic-security, {which}"), "dynamic_security", few, &text))
-            });
+        let [few, many] = [10_000, 100_000];
+        for (control, devices) in [(Theirs::Sections, many), (Theirs::Patterns, many), (Theirs::Patterns, largest)] {
+            self.theirs(control, devices);
+        }
+        let theirs = [Theirs::RoleEach, Theirs::OneRole].map(|control| (control, self.theirs(control, few)));
         let ours = [few, many, largest].map(|devices| (devices, self.warden(devices, RULES)));
         for rules in [10, 100, 1_000, 10_000] {
             self.warden(1_000, rules);
         }
         println!();
-        for (devices, ours) in &ours {
-            for (which, theirs) in &theirs {
-                println!(
-                    "warden with {devices} devices takes {:.2} of the median of dynamic-security with {few}, {which}",
-                    ours.median.as_secs_f64() / theirs.median.as_secs_f64()
-                );
-            }
+        for (devices, median) in ours {
+            let [each, one] = theirs.map(|(control, theirs)| {
+                format!("{:.2} of that of {}", median.as_secs_f64() / theirs.as_secs_f64(), control.name())
+            });
+            println!("the median of warden with {devices} devices is {each}, and {one}, with {few}");
         }
     }
 
-    /// One of Mosquitto's plugins, which believe user names and know rules by a file.
-    fn file(&self, what: &str, plugin: &str, devices: usize, text: &str) -> Figures {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("rules");
-        // As the plugins ask for it: nobody else may read it.
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&file)
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
-        let (option, refusal) = match plugin {
-            "acl_file" => ("acl_file", DENIED),
-            _ => ("config_file", DEFERRED),
-        };
-        let library = self.theirs.join(format!("mosquitto_{plugin}.so"));
+    /// What a check takes in the middle.
+    fn theirs(&self, control: Theirs, devices: usize) -> Duration {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(control.file(devices).as_bytes()).unwrap();
+        let (library, option, refusal) = control.plugin();
         let begun = Instant::now();
-        let plugin = Plugin::load(&library, &[(option, file.to_str().unwrap())]);
+        let plugin = Plugin::load(&self.theirs.join(library), &[(option, file.path().to_str().unwrap())]);
         let started = begun.elapsed();
         let clients: Vec<Client> = (0..devices).map(|number| Client::with_user_name(&name(number))).collect();
-        checks(what, &plugin, &clients, refusal, RULES, started)
+        print!("| {} | {devices} | {RULES} | {started:.2?} ", control.name());
+        checks(&plugin, &clients, refusal)
     }
 
-    /// Ours, which finds devices by their certificates.
-    fn warden(&self, devices: usize, rules: usize) -> Figures {
+    /// What a check takes in the middle in ours, which finds devices by their certificates.
+    fn warden(&self, devices: usize, rules: usize) -> Duration {
         let directory = tempfile::tempdir().unwrap();
         let stand = Stand::make(directory.path(), devices, rules);
         let (database, key_file) = (stand.database(), stand.key_file());
@@ -165,12 +178,14 @@ impl Comparison {
             }
             plugin.login(client);
         }
-        checks("warden", &plugin, &clients, DENIED, rules, started)
+        print!("| warden | {devices} | {rules} | {started:.2?} ");
+        checks(&plugin, &clients, DENIED)
     }
 }
 
-/// Any device publishes to a topic of its own. None may to another's, nor to what is denied to all.
-fn checks(what: &str, plugin: &Plugin, clients: &[Client], refusal: c_int, rules: usize, started: Duration) -> Figures {
+/// Any device publishes to a topic of its own; none may to another's, nor to what is denied to all. The rest of the line
+/// of the table, and the median.
+fn checks(plugin: &Plugin, clients: &[Client], refusal: c_int) -> Duration {
     let topic = |number: usize, rest: &str| CString::new(format!("site/dev/{}/{rest}", name(number))).unwrap();
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let asked: Vec<(usize, CString)> = (0..CHECKS)
@@ -192,23 +207,18 @@ fn checks(what: &str, plugin: &Plugin, clients: &[Client], refusal: c_int, rules
         let answer = plugin.may_publish(black_box(&clients[*number]), black_box(topic));
         times.push(begun.elapsed().saturating_sub(clock));
         allocations += allocations::of_this_thread() - before;
-        assert_eq!(answer, ALLOWED, "{what}: {topic:?}");
+        assert_eq!(answer, ALLOWED, "{topic:?}");
     }
     for (number, client) in clients.iter().enumerate().take(100) {
         // A rule that denies answers for itself, also where nobody would know of one.
         for (topic, refusal) in [(topic(number + 1, "up"), refusal), (topic(number, "secret"), DENIED)] {
-            assert_eq!(plugin.may_publish(client, &topic), refusal, "{what}: {number}, {topic:?}");
+            assert_eq!(plugin.may_publish(client, &topic), refusal, "client {number}, {topic:?}");
         }
     }
     times.sort();
-    let figures = Figures { median: times[CHECKS / 2], p99: times[CHECKS * 99 / 100] };
-    println!(
-        "| {what} | {} | {rules} | {started:.2?} | {} | {} | {allocations} in {CHECKS} |",
-        clients.len(),
-        figures.median.as_nanos(),
-        figures.p99.as_nanos()
-    );
-    figures
+    let [median, p99] = [50, 99].map(|percent| times[CHECKS * percent / 100]);
+    println!("| {} | {} | {allocations} in {CHECKS} |", median.as_nanos(), p99.as_nanos());
+    median
 }
 
 /// What it costs to look at the clock.

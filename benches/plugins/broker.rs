@@ -79,7 +79,7 @@ extern "C" fn mosquitto_plugin_set_info(
     sys::MOSQ_ERR_SUCCESS
 }
 
-/// Shows errors. On Linux for x86-64 and AArch64 the first six whole numbers and pointers of a call are in registers,
+/// Shows errors. On Linux for `x86_64` and `aarch64` the first six whole numbers and pointers of a call are in registers,
 /// whether its function is variadic or not; more than four arguments no plugin logs with an error.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mosquitto_log_printf(level: c_int, format: *const c_char, a: usize, b: usize, c: usize, d: usize) {
