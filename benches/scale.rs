@@ -1,6 +1,6 @@
 //! A million devices: what they cost in memory and at the start, what a question costs among them, and what a change of
 //! one row or of a hundred thousand costs, and whom it holds up. `WARDEN_BENCH_DEVICES` sets another number of them;
-//! names of parts (`memory`, `check`, `rules`, `bulk`) narrow the choice.
+//! names of parts (`memory`, `check`, `bulk`, `own`, `rules`) narrow the choice.
 #![allow(
     dead_code,
     clippy::cast_precision_loss,
@@ -104,6 +104,22 @@ fn main() {
                 bulk(&stand, &seat, &visitors);
             }
         }
+    }
+    if chosen("own") {
+        let directory = tempfile::tempdir().unwrap();
+        let devices = devices.min(100_000);
+        let stand = Stand::make(directory.path(), devices, 10);
+        stand.own_roles();
+        println!("with five rules of its own each:");
+        memory(&stand, devices);
+        let begun = Instant::now();
+        let seat = stand.start();
+        println!("the plugin starts in {:.2?}", begun.elapsed());
+        let template = Template::new();
+        let visitors: Vec<Visitor> = (0..devices).map(|number| seat.visitor(&template, number)).collect();
+        println!("| devices | rules in their roles | access check, median ns | p99 | allocations |");
+        println!("|---|---|---|---|---|");
+        checks(&seat, &visitors, devices, 15);
     }
     if chosen("rules") {
         println!("| devices | rules in their role | access check, median ns | p99 | allocations |");

@@ -60,6 +60,19 @@ impl Stand {
         stand
     }
 
+    /// Gives each device a role of its own besides, of five rules.
+    pub(crate) fn own_roles(&self) {
+        self.sql(
+            "BEGIN;
+             INSERT INTO roles (id, name) SELECT id + 1, 'own-' || name FROM devices;
+             WITH n (n) AS (VALUES (1), (2), (3), (4), (5))
+             INSERT INTO rules (role_id, effect, action, topic)
+                 SELECT id + 1, 'allow', 'all', format('area-%d/%s/part-%d/#', id % 1000, name, n) FROM devices, n;
+             INSERT INTO device_roles SELECT id, id + 1 FROM devices;
+             COMMIT",
+        );
+    }
+
     /// One more device, with a pre-shared key.
     pub(crate) fn psk_device(&self, name: &str) {
         let key = key_file::read(&self.key_file()).unwrap();
