@@ -2,7 +2,7 @@
 //! message.
 //!
 //! An entry is the answer to one question of one [`Stay`](super::session::Stay), which is about one session, one policy
-//! and a span of time: with any of them, its entries are never found again. Only what was allowed is remembered. The
+//! and a span of time: when that stay is over, nobody finds its entries again. Only what was allowed is remembered. The
 //! table keeps its size; whatever comes to the place of another takes it.
 
 use std::hash::BuildHasher;

@@ -129,7 +129,11 @@ impl OnServer {
     }
 
     fn run(&self, sql: &str) {
-        answer(shell_of(self.kind, &self.server).arg(sql).stdin(Stdio::null()).output().unwrap()).unwrap();
+        self.try_run(sql).unwrap();
+    }
+
+    fn try_run(&self, sql: &str) -> Result<String, String> {
+        answer(shell_of(self.kind, &self.server).arg(sql).stdin(Stdio::null()).output().unwrap())
     }
 }
 
@@ -138,8 +142,12 @@ impl Drop for OnServer {
         let force = if self.kind == Kind::Postgres { " WITH (FORCE)" } else { "" };
         let statement = format!("DROP DATABASE {}{force}", self.name());
         // A test that fails may leave a server that does not answer.
-        if !std::thread::panicking() {
-            self.run(&statement);
+        if std::thread::panicking() {
+            return;
+        }
+        // MariaDB drops the tables and now and then finds their directory not empty (ERROR 1010); it goes with the server.
+        if let Err(said) = self.try_run(&statement) {
+            assert!(self.kind == Kind::Mariadb && said.contains("ERROR 1010"), "{said}");
         }
     }
 }
