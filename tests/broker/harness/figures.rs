@@ -25,14 +25,16 @@ pub(crate) fn crowds(
 ) -> (Fleet, Vec<Broker>, Vec<Crowd>) {
     let fleet = Fleet::with_sensors_on(kind);
     let names: Vec<String> = (0..many).map(|number| format!("('{}')", name(number))).collect();
-    fleet.sql(&format!(
+    // One argument of a command has room for some thousands.
+    for some in names.chunks(1_000) {
+        fleet.sql(&format!("INSERT INTO devices (name) VALUES {}", some.join(", ")));
+    }
+    fleet.sql(
         "BEGIN;
-         INSERT INTO devices (name) VALUES {};
          INSERT INTO credentials (device_id, kind, identity) SELECT id, 'x509_cn', name FROM devices;
          INSERT INTO device_roles SELECT d.id, r.id FROM devices d, roles r;
          COMMIT",
-        names.join(", ")
-    ));
+    );
     let brokers: Vec<Broker> = mosquittos.iter().map(|mosquitto| fleet.start(mosquitto, example)).collect();
     let logins: Vec<Login> = (0..many).map(|number| fleet.ca.device_with_raw_name(name(number).as_bytes())).collect();
     let crowd = |broker| {
