@@ -44,7 +44,15 @@ type Asking = fn(&Seat);
 /// A question, and how it is asked so many times over. What comes before [`measured`] is not counted.
 const QUESTIONS: [(&str, Asking); 8] = [
     ("acl_check publish", |seat| checks(seat, Action::Publish, ["site/dev/{}/up/time", "site/dev/{}/up/temperature"])),
-    ("acl_check publish again", |seat| checks(seat, Action::Publish, ["site/dev/{}/up/temperature"; 2])),
+    ("acl_check publish again", |seat| {
+        // Answers that are remembered may take each other's place, and which do is another lot in each process.
+        let template = Template::new();
+        let topic = format!("site/dev/{}/up/temperature", name(0));
+        let visitor = seat.visitor(&template, 0);
+        let ask = || assert!(seat.check(black_box(&visitor), Action::Publish, black_box(&topic)));
+        ask();
+        measured(|| (0..TIMES).for_each(|_| ask()));
+    }),
     ("acl_check receive", |seat| checks(seat, Action::Receive, ["site/cmd/{}/stop", "site/cmd/{}/reboot"])),
     ("acl_check subscribe", |seat| checks(seat, Action::Subscribe, ["site/cmd/{}/stop", "site/cmd/{}/+"])),
     ("handshake", |seat| {
