@@ -3,7 +3,7 @@
 //! The crate is the plugin that the broker loads (a cdylib that exports three functions), and the library under the
 //! command `warden`. Arrows go one way: `ffi` → `plugin` → `live` → `store` → `credential` → `policy`.
 //!
-//! - [`ffi`]: what C calls and what we call in C; the only place with `unsafe`.
+//! - [`ffi`]: what C calls and what we call in C; the only place with `unsafe`, and so `store` has one thing from it.
 //! - [`plugin`]: one method for each question that the broker asks.
 //! - [`live`]: one thread that follows the database and keeps the current snapshot.
 //! - [`store`]: where policy is written down: SQLite, PostgreSQL, MariaDB or MySQL.

@@ -29,6 +29,7 @@ use crate::policy::decision::Reason;
 use crate::policy::device::{DeviceId, UnixSeconds};
 use crate::policy::revocation::{List, Revocations, Standing};
 use crate::policy::snapshot::Snapshot;
+use crate::store::feed::Stillness;
 
 use cache::{Keeper, Shelf};
 use follow::{Door, Follower, Trouble};
@@ -104,6 +105,8 @@ struct Shared {
     ask: Notify,
     answered: Mutex<u64>,
     answer: Condvar,
+    /// What tells that nothing was committed since the database last confirmed the snapshot.
+    stillness: Mutex<Option<Stillness>>,
     progress: Progress,
 }
 
@@ -163,6 +166,7 @@ impl Live {
             ask: Notify::new(),
             answered: Mutex::new(0),
             answer: Condvar::new(),
+            stillness: Mutex::default(),
             progress: Progress::default(),
         });
         if let Some(feed) = &first.feed {
@@ -222,11 +226,14 @@ impl Live {
     }
 
     /// Waits, at most `timeout`, until the database has confirmed that nothing newer than the snapshot is committed,
-    /// counted from this call. Does not wait for a database that is known to be away.
+    /// counted from this call. Does not wait for a database that is known to be away, nor for one whose memory says so.
     pub fn confirm(&self, timeout: Duration) -> Result<(), Unconfirmed> {
         let shared = &self.shared;
         if !shared.reachable.load(Ordering::Acquire) {
             return Err(Unconfirmed);
+        }
+        if shared.is_still(timeout) {
+            return Ok(());
         }
         let question = shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
         shared.ask.notify_one();
@@ -324,13 +331,25 @@ impl Drop for Live {
 
 impl Shared {
     /// The database has answered everything up to this question, as of a moment at which it was asked.
-    fn confirmed(&self, question: u64, asked: Instant) {
+    fn confirmed(&self, question: u64, asked: Instant, stillness: Option<Stillness>) {
         let then = asked.saturating_duration_since(self.started);
         self.confirmed_at.store(i64::try_from(then.as_millis()).unwrap_or(i64::MAX), Ordering::Release);
+        *lock(&self.stillness) = stillness;
         self.foreign.store(false, Ordering::Release);
         self.reachable.store(true, Ordering::Release);
         *lock(&self.answered) = question;
         self.answer.notify_all();
+    }
+
+    /// Whether nothing was committed since the last answer, which was asked for no longer ago than this: a file that takes
+    /// the place of the database is seen by whoever asks, and by nobody else.
+    fn is_still(&self, longest: Duration) -> bool {
+        self.age().is_some_and(|age| age <= longest) && lock(&self.stillness).as_ref().is_some_and(Stillness::holds)
+    }
+
+    /// Nobody looks any more where commits show: the feed is about to go, and then SQLite may cut that file off.
+    fn see_nothing(&self) {
+        *lock(&self.stillness) = None;
     }
 
     /// See [`Live::age`].

@@ -21,6 +21,7 @@ mod sys;
 mod thread;
 mod version;
 mod wake;
+pub(crate) mod wal_index;
 
 #[cfg(test)]
 mod fake_broker;

@@ -89,6 +89,15 @@ impl Door {
     }
 }
 
+/// Until this is dropped, which is before the feed is, others may look where that shows what is committed.
+struct Sight<'s>(&'s Shared);
+
+impl Drop for Sight<'_> {
+    fn drop(&mut self) {
+        self.0.see_nothing();
+    }
+}
+
 /// The thread's side.
 pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
@@ -109,7 +118,9 @@ impl Follower {
     }
 
     /// Follows the database.
-    async fn follow(&self, mut feed: Option<Feed>) {
+    async fn follow(&self, feed: Option<Feed>) {
+        let mut feed = feed;
+        let _sight = Sight(&self.shared);
         let mut backoff = Backoff::new(self.poll_interval);
         loop {
             // What is asked from here on is answered by the next round, and as of now is what it answers.
@@ -117,7 +128,7 @@ impl Follower {
             let (begun, confirmed) = (Instant::now(), unix_millis());
             match self.ask(&mut feed).await {
                 Ok(feed) => {
-                    self.shared.confirmed(question, begun);
+                    self.shared.confirmed(question, begun, feed.stillness());
                     self.shelf.confirm(confirmed);
                     self.report.borrow_mut().back(self.shared.snapshot.load().revision());
                     backoff.reset();
@@ -131,6 +142,7 @@ impl Follower {
                     }
                 }
                 Err(trouble) => {
+                    self.shared.see_nothing();
                     feed = None;
                     self.shared.away(matches!(trouble, Trouble::OtherKey));
                     let age = self.shared.age();

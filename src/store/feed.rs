@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::mysql::MysqlFeed;
 use super::postgres::PostgresFeed;
 use super::sqlite::SqliteFeed;
+pub use super::sqlite::Stillness;
 use super::{OpenMode, StoreError, file, read};
 use crate::database::Database;
 use crate::policy::certificate::CertificateId;
@@ -130,6 +131,17 @@ impl Feed {
             Kind::Sqlite(feed) => feed.checkpoint,
             Kind::Postgres(feed) => feed.checkpoint,
             Kind::Mysql(feed) => feed.checkpoint,
+        }
+    }
+
+    /// What tells, without asking, that nothing was committed since the last update, where the database has such a thing.
+    ///
+    /// Not to be used any more once this feed is dropped.
+    #[must_use]
+    pub fn stillness(&self) -> Option<Stillness> {
+        match &self.0 {
+            Kind::Sqlite(feed) => feed.stillness(),
+            Kind::Postgres(_) | Kind::Mysql(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -10,6 +11,7 @@ use super::connection::{Ask, Connection, Inner, Purpose, sql};
 use super::feed::Update;
 use super::read::{self, Entity};
 use super::{OpenMode, StoreError, file, schema};
+use crate::ffi::wal_index::{Header, WalIndex};
 
 /// How every connection to a file is made.
 pub fn connect_options(path: &Path, read_only_use: bool) -> SqliteConnectOptions {
@@ -47,6 +49,10 @@ pub(super) async fn connect(path: &Path, mode: OpenMode) -> Result<Connection, S
 pub(super) struct SqliteFeed {
     path: PathBuf,
     pub(super) connection: Connection,
+    /// Where commits show, if that can be seen.
+    commits: Option<Arc<WalIndex>>,
+    /// What that said before the last update.
+    header: Option<Header>,
     /// Which file is open: another one may come to stand at its path.
     file: (u64, u64),
     /// SQLite's number for what was committed by others, as of the last update.
@@ -62,14 +68,33 @@ impl SqliteFeed {
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
         file::check(path, OpenMode::Write)?;
         let file = file_number(path)?;
-        let connection = connect(path, OpenMode::Read).await?;
-        Ok(Self { path: path.to_owned(), connection, file, data_version: None, revision: None, checkpoint: 0 })
+        let mut connection = connect(path, OpenMode::Read).await?;
+        let commits = commits(&mut connection).await?.map(Arc::new);
+        let path = path.to_owned();
+        Ok(Self { path, connection, commits, header: None, file, data_version: None, revision: None, checkpoint: 0 })
+    }
+
+    /// What tells that nothing was committed since the last update.
+    pub(super) fn stillness(&self) -> Option<Stillness> {
+        Some(Stillness { commits: Arc::clone(self.commits.as_ref()?), header: self.header? })
     }
 
     pub(super) async fn update(&mut self) -> Result<Update, StoreError> {
         if file_number(&self.path)? != self.file {
             return Err(StoreError::Replaced { path: self.path.clone() });
         }
+        if self.stillness().is_some_and(|stillness| stillness.holds()) {
+            return Ok(Update::Nothing);
+        }
+        // Read before the database is: what is committed in between is seen now, and asked about once more later.
+        self.header = None;
+        let header = self.commits.as_ref().and_then(|commits| commits.header());
+        let update = self.look().await?;
+        self.header = header;
+        Ok(update)
+    }
+
+    async fn look(&mut self) -> Result<Update, StoreError> {
         // Read before the change log is: what is committed in between is seen now, and asked about once more later.
         let (data_version,): (i64,) = self.connection.one(sql("PRAGMA data_version")).await?;
         if self.data_version == Some(data_version) {
@@ -102,6 +127,31 @@ impl SqliteFeed {
         snapshot.commit().await?;
         (self.revision, self.checkpoint) = (Some(newest), checkpoint);
         Ok(update)
+    }
+}
+
+/// What tells, by a look at memory and nothing else, that nothing was committed since an update.
+#[derive(Debug)]
+pub struct Stillness {
+    commits: Arc<WalIndex>,
+    header: Header,
+}
+
+impl Stillness {
+    /// Whether nothing was. It may be that nothing was and this does not say so.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.commits.header() == Some(self.header)
+    }
+}
+
+/// Where it shows what others commit.
+async fn commits(connection: &mut Connection) -> Result<Option<WalIndex>, StoreError> {
+    let (mode,): (String,) = connection.one(sql("PRAGMA journal_mode")).await?;
+    match &mut connection.inner {
+        // In any other mode there is none, and to ask for it would make one.
+        Inner::Sqlite(sqlite) if mode == "wal" => Ok(WalIndex::of(&mut sqlite.lock_handle().await?)),
+        _ => Ok(None),
     }
 }
 

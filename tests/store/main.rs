@@ -10,6 +10,7 @@
 //! - `pooler`: the same through one that shares a few connections among many
 //! - `concurrency`: the same with eight writers who do as they like, and how soon each revocation is seen
 //! - `policy_files`: a policy that is applied from a file is the one that was exported
+//! - `freshness`: whoever waits until the policy is confirmed finds in it whatever was committed before
 //! - `feed`: whoever follows a database misses nothing, in whatever order transactions are committed
 //!
 //! Nearly every case is run on SQLite, PostgreSQL and MariaDB. `tests/databases.sh` starts the servers, and `make test`
@@ -30,6 +31,7 @@ mod certificates;
 mod concurrency;
 mod databases;
 mod feed;
+mod freshness;
 mod issued;
 mod open;
 mod policy_files;
