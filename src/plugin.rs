@@ -122,6 +122,8 @@ pub enum NoStart {
     NoRandomness,
     #[error("cannot start the thread that watches the key file: {0}")]
     Keys(std::io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     #[error("cannot start the thread that upgrades passwords: {0}")]
     Upgrades(std::io::Error),
 }

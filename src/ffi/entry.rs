@@ -8,12 +8,12 @@ use tracing::Level;
 use super::broker::{Broker, Functions};
 use super::client::text;
 use super::guard::{measure, refuse_on_panic};
-use super::thread::MainThread;
-use super::wake::{Waker, without_signals};
+use super::thread::{MainThread, apart};
+use super::wake::Waker;
 use super::{callback, handshake, sys, version};
 use crate::config::{self, Config, Problems};
 use crate::log;
-use crate::plugin::{Desk, Plugin};
+use crate::plugin::{Desk, NoStart, Plugin};
 
 /// The version of the plugin interface that we speak: the one of Mosquitto 2.
 const INTERFACE: c_int = 5;
@@ -133,7 +133,7 @@ pub(super) unsafe fn start(
         Err(problems) => {
             // What is wrong with the files that are named is said at once as well.
             let rest = problems.rest().map(|config| Config { broker_name: None, ..config.clone() });
-            let rest = rest.map(|config| without_signals(|| Plugin::start(config, "", || ())));
+            let rest = rest.map(|config| start_apart(config, "", || ()));
             let more = rest.and_then(Result::err).unwrap_or_default();
             let more = more.iter().map(|problem| log::causes(problem));
             return refuse(&mut problems.iter().map(str::to_owned).chain(more));
@@ -148,7 +148,7 @@ pub(super) unsafe fn start(
         Some(_) => version::of_program_at(broker.functions.log as usize),
         None => String::new(),
     };
-    let plugin = match without_signals(|| Plugin::start(config, &mosquitto, wake)) {
+    let plugin = match start_apart(config, &mosquitto, wake) {
         Ok(plugin) => Arc::new(plugin),
         Err(problems) => return refuse(&mut problems.iter().map(|problem| log::causes(problem))),
     };
@@ -180,6 +180,12 @@ pub(super) unsafe fn start(
             code
         }
     }
+}
+
+/// [`Plugin::start`], on a thread of its own.
+fn start_apart(config: Config, mosquitto: &str, wake: impl Fn() + Send + 'static) -> Result<Plugin, Vec<NoStart>> {
+    let started = apart("warden-start", || Plugin::start(config, mosquitto, wake));
+    started.unwrap_or_else(|error| Err(vec![NoStart::Thread(error)]))
 }
 
 impl Instance {
