@@ -72,7 +72,17 @@ fn main() {
     for devices in choice.sizes.iter().copied() {
         let population = Population::new(devices);
         for mosquitto in &brokers {
-            Comparison::start(&choice, &population, mosquitto, &mut machine, &mut report).all();
+            // Some Mosquittos with a list of keys speak TLS 1.2 to everybody, which is other work.
+            let (with_keys, others) = choice.listeners.iter().partition(|listener| **listener == Listener::Psk);
+            let groups: [Vec<Listener>; 2] = [others, with_keys];
+            for (number, listeners) in groups.into_iter().filter(|listeners| !listeners.is_empty()).enumerate() {
+                let mut comparison =
+                    Comparison::start(&choice, listeners, &population, mosquitto, &mut machine, &mut report);
+                if number == 0 {
+                    comparison.starts();
+                }
+                comparison.all();
+            }
         }
     }
     println!("{machine}\n\n{}", report.tables());
@@ -124,6 +134,7 @@ fn headings(sessions: usize) -> BTreeMap<Part, (String, &'static [&'static str])
 /// Brokers of one Mosquitto that run side by side on one fleet. The first has no access control.
 struct Comparison<'a> {
     choice: &'a Choice,
+    listeners: Vec<Listener>,
     population: &'a Population,
     mosquitto: &'a Mosquitto,
     running: Vec<Running>,
@@ -134,6 +145,7 @@ struct Comparison<'a> {
 impl<'a> Comparison<'a> {
     fn start(
         choice: &'a Choice,
+        listeners: Vec<Listener>,
         population: &'a Population,
         mosquitto: &'a Mosquitto,
         machine: &mut Machine,
@@ -141,16 +153,16 @@ impl<'a> Comparison<'a> {
     ) -> Self {
         let (mut running, mut failed) = (Vec::new(), Vec::new());
         for control in [Control::None].iter().chain(&choice.controls).copied() {
-            match Running::start(control, population, mosquitto) {
+            match Running::start(control, &listeners, population, mosquitto) {
                 Ok(broker) => running.push(broker),
                 Err(why) => failed.push((control, why)),
             }
         }
         machine.saw(mosquitto, &running[0].broker);
-        Self { choice, population, mosquitto, running, failed, report }
+        Self { choice, listeners, population, mosquitto, running, failed, report }
     }
 
-    fn all(mut self) {
+    fn starts(&mut self) {
         if self.choice.has(Part::Start) {
             for running in &self.running {
                 let seconds = format!("{:.2}", running.started.as_secs_f64());
@@ -158,7 +170,10 @@ impl<'a> Comparison<'a> {
             }
             self.tell_failures(Part::Start, (0, ""));
         }
-        for listener in self.choice.listeners.clone() {
+    }
+
+    fn all(mut self) {
+        for listener in self.listeners.clone() {
             if self.choice.has(Part::Publish) {
                 self.publish(listener);
             }
@@ -173,7 +188,7 @@ impl<'a> Comparison<'a> {
         }
         if self.choice.has(Part::HangUp) && (is_largest || self.population.devices >= 10_000) {
             // Sessions with pre-shared keys are judged as those with certificates.
-            for listener in self.choice.listeners.clone().into_iter().filter(|listener| *listener != Listener::Psk) {
+            for listener in self.listeners.clone().into_iter().filter(|listener| *listener != Listener::Psk) {
                 self.hang_up(listener);
             }
         }
@@ -209,7 +224,7 @@ impl<'a> Comparison<'a> {
     fn storm(&mut self) {
         let mut storms: Vec<Storm> = self.running.iter().map(|running| Storm::new(running, self.population)).collect();
         // Those who resume remember how they came the time before, with certificates.
-        let ways = Way::ALL.into_iter().filter(|way| self.choice.listeners.contains(&way.listener()));
+        let ways = Way::ALL.into_iter().filter(|way| self.listeners.contains(&way.listener()));
         let all: Vec<(Way, Vec<Vec<Times>>)> =
             ways.map(|way| (way, alternate(storms.len(), STORMS, |which| storms[which].round(way)))).collect();
         drop(storms);

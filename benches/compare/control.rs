@@ -38,21 +38,24 @@ impl Control {
     }
 
     /// fleet.conf, and a listener for passwords without TLS, with this control instead of ours.
-    fn configuration(self, population: &Population, mosquitto: &Mosquitto) -> String {
+    fn configuration(self, listeners: &[Listener], population: &Population, mosquitto: &Mosquitto) -> String {
         let ours = population.fleet.configuration("fleet.conf");
         let path = |file: &str| population.file(file).display().to_string();
+        let keys = |file: &str| {
+            if listeners.contains(&Listener::Psk) { format!("psk_file {}", path(file)) } else { String::new() }
+        };
         let files = |acl: &str| {
-            let [passwords, psk, acl] = ["passwords", "psk", acl].map(path);
-            format!("password_file {passwords}\npsk_file {psk}\nacl_file {acl}")
+            let ([passwords, acl], keys) = (["passwords", acl].map(path), keys("psk"));
+            format!("password_file {passwords}\n{keys}\nacl_file {acl}")
         };
         let global = match self {
-            Self::None => format!("psk_file {}", path("psk-of-few")),
+            Self::None => keys("psk-of-few"),
             Self::Sections => files("acl-sections"),
             Self::Patterns => files("acl-patterns"),
             Self::DynamicSecurity => {
                 let file = if mosquitto.has_connect_event() { "dynsec-patterns.json" } else { "dynsec-roles.json" };
                 let plugin = mosquitto.dynamic_security().0.display().to_string();
-                format!("plugin {plugin}\nplugin_opt_config_file {}\npsk_file {}", path(file), path("psk"))
+                format!("plugin {plugin}\nplugin_opt_config_file {}\n{}", path(file), keys("psk"))
             }
             Self::Warden => String::new(),
         };
@@ -96,9 +99,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts it, as quiet as one that an operator starts; or nothing, if that takes too long.
-    pub(crate) fn start(control: Control, population: &Population, mosquitto: &Mosquitto) -> Result<Self, String> {
-        let configuration = control.configuration(population, mosquitto);
+    /// Starts it for those who come to these listeners, as quiet as one that an operator starts; or nothing, if that takes
+    /// too long.
+    pub(crate) fn start(
+        control: Control,
+        listeners: &[Listener],
+        population: &Population,
+        mosquitto: &Mosquitto,
+    ) -> Result<Self, String> {
+        let configuration = control.configuration(listeners, population, mosquitto);
         let (begun, directory) = (Instant::now(), population.fleet.path(""));
         match Broker::start_within(LONGEST_START, &[], mosquitto, &directory, &configuration) {
             Ok(broker) => Ok(Self { control, broker, started: begun.elapsed() }),
@@ -136,8 +145,9 @@ impl Door {
     pub(crate) fn new(member: &Member, listener: Listener) -> Self {
         let tls = match listener {
             Listener::Plain => None,
-            Listener::Certificates => Some(context(&member.certificate, TlsVersion::Any)),
-            Listener::Psk => Some(context(&member.psk, TlsVersion::Any)),
+            Listener::Certificates => Some(context(&member.certificate, TlsVersion::V13)),
+            // The newest that all Mosquittos have with a `psk_file`.
+            Listener::Psk => Some(context(&member.psk, TlsVersion::V12)),
         };
         Self { name: member.name.clone(), listener, tls }
     }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use openssl::ssl::SslVersion;
+
 use super::control::{Door, Listener, Running};
 use super::harness::wire::shake_hands;
 use super::harness::{Broker, Client, Connect, Listen};
@@ -111,6 +113,7 @@ impl Comer {
         }
         let ssl = || self.memory.ssl(way == Way::Resumed);
         let stream = shake_hands(broker.port(Listen::Certificates), ssl).expect("it is let in");
+        assert_eq!(stream.ssl().version2(), Some(SslVersion::TLS1_3));
         assert_eq!(stream.ssl().session_reused(), way == Way::Resumed, "{}", self.client_id);
         let mut client = Client::over(stream);
         assert_eq!(client.connect_on(&Connect::v311(self.client_id.as_str())).expect("it is let in"), 0);
