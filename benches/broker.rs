@@ -1,7 +1,7 @@
 //! Whole brokers: with a thousand clients, how long a revocation takes to close a session, on one broker and on two, and
 //! how long a reload keeps everybody waiting; half of them revoked at once; how soon a connection is judged by what is
-//! committed; and what a million rows in one commit cost. `WARDEN_TEST_BROKERS`, the names of parts (`crowd`, `bulk`,
-//! `two`, `strict`, `bounded`, `faults`) and those of databases (`sqlite`, `postgres`, `mariadb`) narrow the choice;
+//! committed; what a million rows in one commit cost; and how long somebody who is there waits while all others come at
+//! once. `WARDEN_TEST_BROKERS`, the names of parts (`crowd`, `bulk`, `two`, `strict`, `bounded`, `faults`, `rush`) and those of databases (`sqlite`, `postgres`, `mariadb`) narrow the choice;
 //! `sessions=10000` is another number of clients.
 #![allow(
     dead_code,
@@ -22,10 +22,20 @@ mod harness;
 mod servers;
 
 use std::collections::HashSet;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use openssl::ssl::Ssl;
+use rustix::process::setpriority_process;
+
 use harness::brokers::installed;
-use harness::{Stage, admitted_though_revoked, bulk_revocation, crowd, crowds, reloads, revocations, windows};
+use harness::wire::{context, shake_hands};
+use harness::{
+    Broker, Client, Connect, Fleet, Listen, Login, Stage, TlsVersion, admitted_though_revoked, bulk_revocation, crowd,
+    crowds, reloads, revocations, windows,
+};
 use servers::Kind;
 
 /// So many clients, if nothing else is asked for.
@@ -44,6 +54,7 @@ fn main() {
         ("strict", strict),
         ("bounded", bounded),
         ("faults", faults),
+        ("rush", rush),
     ];
     for (name, part) in parts {
         let any = parts.iter().any(|(name, _)| chosen.contains(*name));
@@ -173,6 +184,96 @@ fn faults() {
         println!("|---|---|---|---|---|---|");
         stage.end();
     }
+}
+
+/// So many handshakes may begin in a second; 0 is any number.
+const RATES: [u32; 4] = [0, 50, 100, 200];
+/// Who is told to come later comes again after a pause from this one to twice as long.
+const LATER: Duration = Duration::from_secs(1);
+
+fn rush() {
+    let comers = sessions();
+    println!(
+        "{comers} clients with certificates that come at once, and come again one or two seconds after they were told to come \
+         later; times in milliseconds"
+    );
+    println!(
+        "| mosquitto | admission_rate | all are in | told to come later | pings of one who was there, p50 | p99 | max |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for mosquitto in &installed() {
+        for rate in RATES {
+            let fleet = Fleet::with_sensors();
+            fleet.option(&format!("admission_rate = {rate}"));
+            let names: Vec<String> = (0..=comers).map(|number| format!("comer-{number}")).collect();
+            let rows: Vec<String> = names.iter().map(|name| format!("('{name}')")).collect();
+            fleet.sql_script(&format!(
+                "BEGIN;
+                 INSERT INTO devices (name) VALUES {};
+                 INSERT INTO credentials (device_id, kind, identity) SELECT id, 'x509_cn', name FROM devices;
+                 INSERT INTO device_roles SELECT d.id, r.id FROM devices d, roles r;
+                 COMMIT;",
+                rows.join(", ")
+            ));
+            let logins: Vec<Login> = names.iter().map(|name| fleet.ca.device_with_raw_name(name.as_bytes())).collect();
+            let broker = fleet.start(mosquitto, "certificates.conf");
+            let (all, refused, pings) = come_at_once(&broker, &logins);
+            println!("| {} | {rate} | {} | {refused} | {} |", mosquitto.name, milliseconds(all), spread(&pings));
+        }
+    }
+}
+
+/// All but the first come at once, who was there before and pings: how long until all are in, how many were told to come
+/// later, and the times of the pings in rising order.
+fn come_at_once(broker: &Broker, logins: &[Login]) -> (Duration, usize, Vec<Duration>) {
+    let mut there = Client::connect(broker, &logins[0], &Connect::v311("comer-0"));
+    let contexts: Vec<_> = logins[1..].iter().map(|login| context(login, TlsVersion::V13)).collect();
+    let (start, ended) = (Barrier::new(contexts.len() + 1), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let comers: Vec<_> = (1..)
+            .zip(&contexts)
+            .map(|(number, context)| {
+                let start = &start;
+                scope.spawn(move || {
+                    // All of them share the processors with the broker, and stand behind it.
+                    setpriority_process(None, 19).unwrap();
+                    let client_id = format!("comer-{number}");
+                    start.wait();
+                    let mut refused = 0;
+                    loop {
+                        if let Ok(stream) =
+                            shake_hands(broker.port(Listen::Certificates), || Ssl::new(context).unwrap())
+                        {
+                            let mut client = Client::over(stream);
+                            if client.connect_on(&Connect::v311(client_id.as_str())).is_ok_and(|code| code == 0) {
+                                return (client, refused);
+                            }
+                        }
+                        refused += 1;
+                        thread::park_timeout(LATER + LATER * (number % 100) / 100);
+                    }
+                })
+            })
+            .collect();
+        let pings = scope.spawn(|| {
+            let mut times = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                let sent = Instant::now();
+                there.ping().expect("who is there stays");
+                times.push(sent.elapsed());
+                thread::park_timeout(Duration::from_millis(1));
+            }
+            times
+        });
+        start.wait();
+        let begun = Instant::now();
+        let comers: Vec<(Client, usize)> = comers.into_iter().map(|comer| comer.join().unwrap()).collect();
+        let all = begun.elapsed();
+        ended.store(true, Ordering::Relaxed);
+        let mut pings = pings.join().unwrap();
+        pings.sort();
+        (all, comers.iter().map(|(_, refused)| refused).sum(), pings)
+    })
 }
 
 /// The median, the 99th of a hundred, and the longest.

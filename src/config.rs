@@ -8,6 +8,7 @@ mod value;
 
 use std::fmt;
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub struct Config {
     pub handshake: Handshake,
     /// Who may resume a TLS session instead of a full handshake.
     pub resumption: Resumption,
+    /// How many TLS handshakes a second the broker takes on, if that is limited.
+    pub admission_rate: Option<NonZeroU32>,
     /// How a certificate says who its holder is.
     pub certificate: Reading,
     /// What happens to devices whose certificate has expired, where the broker lets it through.
@@ -125,6 +128,7 @@ impl Default for Config {
             callback_times: false,
             handshake: Handshake::Enforce,
             resumption: Resumption::Good,
+            admission_rate: None,
             certificate: Reading::default(),
             expired: Expired::Refuse,
             renewal_role: "renewal".to_owned(),
@@ -351,7 +355,7 @@ pub fn read(path: &Path) -> std::io::Result<Contents> {
 const CONFIG_FILE: &str = "config_file";
 
 /// Every key, in the order in which the documentation has them. The broker wants at least three characters.
-pub const KEYS: [&str; 34] = [
+pub const KEYS: [&str; 35] = [
     "database",
     "database_url_file",
     "key_file",
@@ -370,6 +374,7 @@ pub const KEYS: [&str; 34] = [
     "callback_times",
     "handshake",
     "resumption",
+    "admission_rate",
     "certificate.identity",
     "certificate.ext_key_usage",
     "certificate.clock_skew",
@@ -494,6 +499,7 @@ impl Draft {
             "callback_times" => truth(&value).map(|truth| config.callback_times = truth),
             "handshake" => one_of(value).map(|choice| config.handshake = choice),
             "resumption" => one_of(value).map(|choice| config.resumption = choice),
+            "admission_rate" => number(&value, 0..=100_000).map(|rate| config.admission_rate = NonZeroU32::new(rate)),
             "certificate.identity" => fields(value).map(|fields| config.certificate.identity = fields),
             "certificate.ext_key_usage" => truth(&value).map(|truth| config.certificate.ext_key_usage = truth),
             "certificate.clock_skew" => {

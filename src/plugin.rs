@@ -14,6 +14,7 @@ mod keys;
 mod login;
 mod proofs;
 mod refusal;
+mod rush;
 mod verdicts;
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +42,7 @@ use keys::Keys;
 use kick::{Cause, Kicks};
 use login::Logins;
 use refusal::{Refusals, Refused};
+use rush::Rush;
 use session::{ConnectionMark, Proved, Session, Sessions};
 use verdicts::Verdicts;
 
@@ -137,6 +139,7 @@ pub struct Plugin {
     handshakes: Handshakes,
     logins: Logins,
     refusals: Refusals,
+    rush: Option<Rush>,
     started: Instant,
 }
 
@@ -216,7 +219,9 @@ impl Plugin {
         }
         let logins = Logins::new(&config).map_err(|error| vec![error])?;
         let refusals = Refusals::new(config.refusals_per_second);
-        Ok(Self { config, keys, live, handshakes: Handshakes::default(), logins, refusals, started: Instant::now() })
+        let rush = config.admission_rate.map(Rush::new);
+        let (handshakes, started) = (Handshakes::default(), Instant::now());
+        Ok(Self { config, keys, live, handshakes, logins, refusals, rush, started })
     }
 
     /// The key of this PSK identity. `None` stands for bytes that are no identity, such as a session ticket.

@@ -92,8 +92,8 @@ fn every_mistake_is_reported_at_once() {
         "unknown option `nonsense_of_a_key` in `w.toml`; the options are database, database_url_file, key_file, freshness, \
          barrier_timeout, max_staleness, on_stale, cache_file, cache_max_age, start_without_database, unknown, \
          poll_interval, broker_name, heartbeat_interval, refusals_per_second, \
-         callback_times, handshake, resumption, certificate.identity, certificate.ext_key_usage, certificate.clock_skew, \
-         certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
+         callback_times, handshake, resumption, admission_rate, certificate.identity, certificate.ext_key_usage, \
+         certificate.clock_skew, certificate.expired, certificate.renewal_role, crl_files, crl_issuers, crl_expired, ocsp.mode, \
          ocsp.responder, ocsp.refresh, ocsp.require_nonce, login_budget, login_attempts, password_cost, password_upgrade",
         "`poll_interval` in `w.toml`: at most 1s is possible",
         "`unknown` in `w.toml`: a text is wanted, not a array",

@@ -220,7 +220,7 @@ impl Instance {
     fn ask_in_handshakes(&self) {
         let Some(broker) = self.broker.get() else { return };
         let wanted = self.plugin.wants_handshakes();
-        if !wanted && self.plugin.wants_resumption() {
+        if !wanted && self.plugin.wants_resumption() && !self.plugin.limits_handshakes() {
             return broker.announce(c"off");
         }
         match (self.functions.ask_in_handshakes)(&self.plugin) {
@@ -230,7 +230,8 @@ impl Instance {
                     &Level::ERROR,
                     &format!(
                         "CERTIFICATES ARE NOT JUDGED IN THE TLS HANDSHAKE, AND TLS SESSIONS CAN BE RESUMED: {why}; \
-                         they are judged when their client is connected; `handshake = \"off\"` says that this is meant"
+                         they are judged when their client is connected; `handshake = \"off\"` says that this is meant, \
+                         without `admission_rate`"
                     ),
                 );
                 broker.announce(c"impossible");

@@ -1,14 +1,15 @@
 //! The TLS handshake: how we come to be asked about a client's certificate before one byte of MQTT.
 //!
 //! The broker has no event for it. OpenSSL tells whoever has an extra-data index for `SSL_CTX` of each one that is made
-//! (`CRYPTO_get_ex_new_index(3)`), and there we set the two callbacks that neither the broker nor libwebsockets uses:
+//! (`CRYPTO_get_ex_new_index(3)`), and there we set callbacks that neither the broker nor libwebsockets uses:
 //! the one that verifies a peer's certificate (`SSL_CTX_set_cert_verify_callback(3)`), which has OpenSSL do that
-//! first, and the one that is shown a session ticket before it is accepted (`SSL_CTX_set_session_ticket_cb(3)`). The index
-//! has no function that is called when an `SSL_CTX` is freed, because some brokers unload us before that.
+//! first, and the one that is shown a session ticket before it is accepted (`SSL_CTX_set_session_ticket_cb(3)`); where
+//! handshakes are limited, also the one that is shown the client's first message (`SSL_CTX_set_client_hello_cb(3)`). The
+//! index has no function that is called when an `SSL_CTX` is freed, because some brokers unload us before that.
 //!
 //! Everything is looked up in the process, so that it is the broker's own OpenSSL that is asked.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_ulong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ const CRYPTO_EX_INDEX_SSL_CTX: c_int = 1;
 const SSL_CTRL_SET_SESS_CACHE_MODE: c_int = 44;
 const SSL_SESS_CACHE_OFF: c_long = 0;
 const SSL_OP_NO_TICKET: u64 = 1 << 14;
+const SSL_CLIENT_HELLO_ERROR: c_int = 0;
+const SSL_CLIENT_HELLO_SUCCESS: c_int = 1;
 const X509_V_ERR_UNSPECIFIED: c_int = 1;
 const X509_V_ERR_CERT_NOT_YET_VALID: c_int = 9;
 const X509_V_ERR_CERT_HAS_EXPIRED: c_int = 10;
@@ -38,6 +41,10 @@ const SSL_TICKET_RETURN_IGNORE_RENEW: c_int = 2;
 const SSL_TICKET_RETURN_USE: c_int = 3;
 const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
 
+// From the registry of TLS extensions.
+const SESSION_TICKET: c_uint = 35;
+const PRE_SHARED_KEY: c_uint = 41;
+
 /// How many tickets a client gets in a full TLS 1.3 handshake. OpenSSL's two are for clients that come back over several
 /// connections at once, and each costs the broker's thread about as much as our own part of the handshake.
 const TICKETS: usize = 1;
@@ -46,6 +53,7 @@ type NewFunction = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, c
 type VerifyCallback = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
 type TicketCallback =
     unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_uchar, usize, c_int, *mut c_void) -> c_int;
+type HelloCallback = unsafe extern "C" fn(*mut c_void, *mut c_int, *mut c_void) -> c_int;
 type Encode = unsafe extern "C" fn(*const c_void, *mut *mut c_uchar) -> c_int;
 
 /// Declares a struct of functions that are looked up by their names.
@@ -83,11 +91,13 @@ functions! {
         OpenSSL_version: unsafe extern "C" fn(c_int) -> *const c_char,
         SSL_CTX_ctrl: unsafe extern "C" fn(*mut c_void, c_int, c_long, *mut c_void) -> c_long,
         SSL_CTX_set_cert_verify_callback: unsafe extern "C" fn(*mut c_void, Option<VerifyCallback>, *mut c_void),
+        SSL_CTX_set_client_hello_cb: unsafe extern "C" fn(*mut c_void, Option<HelloCallback>, *mut c_void),
         SSL_CTX_set_options: unsafe extern "C" fn(*mut c_void, u64) -> u64,
         SSL_CTX_set_num_tickets: unsafe extern "C" fn(*mut c_void, usize) -> c_int,
         SSL_CTX_set_session_ticket_cb: unsafe extern "C" fn(
             *mut c_void, *const c_void, Option<TicketCallback>, *mut c_void) -> c_int,
         SSL_SESSION_get0_peer: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+        SSL_client_hello_get0_ext: unsafe extern "C" fn(*mut c_void, c_uint, *mut *const c_uchar, *mut usize) -> c_int,
         SSL_get_ex_data_X509_STORE_CTX_idx: unsafe extern "C" fn() -> c_int,
         SSL_is_server: unsafe extern "C" fn(*const c_void) -> c_int,
         X509_STORE_CTX_get0_cert: unsafe extern "C" fn(*const c_void) -> *mut c_void,
@@ -183,7 +193,15 @@ unsafe extern "C" fn context_made(
         let (Some(openssl), plugins) = (HOOKED.get(), PLUGINS.load()) else { return };
         let enforce = plugins.iter().any(|plugin| plugin.wants_handshakes());
         let resumption = plugins.iter().all(|plugin| plugin.wants_resumption());
-        if plugins.is_empty() || context.is_null() || (!enforce && resumption) {
+        let limited = plugins.iter().any(|plugin| plugin.limits_handshakes());
+        if plugins.is_empty() || context.is_null() {
+            return;
+        }
+        if limited {
+            // SAFETY: as below.
+            unsafe { (openssl.SSL_CTX_set_client_hello_cb)(context, Some(hello), ptr::null_mut()) };
+        }
+        if !enforce && resumption {
             return;
         }
         // SAFETY: OpenSSL has made the context just now and gives it to us before anybody else. The callbacks stay in
@@ -202,6 +220,30 @@ unsafe extern "C" fn context_made(
             }
         }
     });
+}
+
+/// A client begins a handshake, and nothing was computed for it yet.
+///
+/// # Safety
+///
+/// Called by OpenSSL with the connection, and room for the alert that the client is sent where it may not.
+unsafe extern "C" fn hello(connection: *mut c_void, _alert: *mut c_int, _: *mut c_void) -> c_int {
+    refuse_on_panic("hello", SSL_CLIENT_HELLO_ERROR, || {
+        let Some(openssl) = HOOKED.get() else { return SSL_CLIENT_HELLO_ERROR };
+        let shows = |extension| {
+            let (mut content, mut length) = (ptr::null(), 0);
+            // SAFETY: the connection is OpenSSL's, for this callback, in which its client's first message can be looked at; what
+            // is found is not kept.
+            let found = unsafe {
+                (openssl.SSL_client_hello_get0_ext)(connection, extension, &raw mut content, &raw mut length)
+            };
+            found == 1 && length > 0
+        };
+        let returning = shows(SESSION_TICKET) || shows(PRE_SHARED_KEY);
+        // The alert stays what OpenSSL has written there, internal_error: TLS has none for "later".
+        let may = PLUGINS.load().iter().all(|plugin| plugin.may_begin_handshake(returning));
+        if may { SSL_CLIENT_HELLO_SUCCESS } else { SSL_CLIENT_HELLO_ERROR }
+    })
 }
 
 /// A peer has shown a certificate: 1 if it is to be believed, and admitted if it is a client's.

@@ -104,6 +104,8 @@ pub enum Reason {
     WrongListenerOptions,
     /// The policy in memory could not be confirmed against the database in time.
     StalePolicy,
+    /// More TLS handshakes have begun than the broker is to take on at once.
+    TooManyHandshakes,
 }
 
 impl Reason {
@@ -168,6 +170,7 @@ impl Reason {
             Self::RevocationUnknown => "revocation-unknown",
             Self::WrongListenerOptions => "wrong-listener-options",
             Self::StalePolicy => "stale-policy",
+            Self::TooManyHandshakes => "too-many-handshakes",
         }
     }
 }

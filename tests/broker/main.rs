@@ -74,6 +74,8 @@ mod rights;
 mod rotation;
 /// Rows that make no sense, written by somebody who has switched the constraints off.
 mod rows;
+/// All devices come at once, and the broker takes on some of them.
+mod rush;
 /// The ways to start a broker with the plugin.
 mod start;
 /// The harness itself, without the plugin: what it cannot see, no other test here could.

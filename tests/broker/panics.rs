@@ -95,6 +95,21 @@ fn a_panic_on_the_tick_leaves_the_gates_closed_to_the_revoked() {
 }
 
 #[test]
+fn a_panic_at_the_beginning_of_a_handshake_is_a_refusal_and_the_broker_goes_on() {
+    on_every_broker(|mosquitto| {
+        let fleet = Fleet::with_sensors();
+        fleet.option("admission_rate = 1000");
+        let login = fleet.certificate_device("device-001", "sensor");
+        let mut broker = fleet.start(&panicking(mosquitto, &fleet, "hello"), "certificates.conf");
+        for _ in 0..3 {
+            assert!(Client::handshake(&broker, &login, crate::harness::TlsVersion::Any).is_err());
+        }
+        broker.wait_for_log("callback=hello");
+        assert!(broker.is_running());
+    });
+}
+
+#[test]
 fn a_panic_at_the_start_keeps_the_broker_from_starting() {
     on_every_broker(|mosquitto| {
         let fleet = Fleet::with_sensors();
