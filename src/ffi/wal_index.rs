@@ -53,7 +53,7 @@ impl WalIndex {
         let mapped = unsafe { methods.xShmMap?(file.as_ptr(), 0, REGION, 0, (&raw mut region).cast()) };
         let region = NonNull::new(region).filter(|_| mapped == SQLITE_OK)?;
         let index = Self { copies: mapped_again(region)?.cast() };
-        // Memory that is not shared would say the same for ever.
+        // Nothing is mapped here but a wal-index of the format that is known.
         index.header().map(|_| index)
     }
 
@@ -80,10 +80,9 @@ impl Drop for WalIndex {
 /// The page that begins here, mapped a second time.
 #[cfg(target_os = "linux")]
 fn mapped_again(page: NonNull<c_void>) -> Option<NonNull<c_void>> {
-    // A mapping that is not shared is refused, but only by kernels since 4.14: before, it became one of nothing.
     const { assert!(size_of::<Copies>() <= 4096) };
     // SAFETY: with an old size of 0, the mapping that is there stays as it is, and the new one is where nothing was
-    // (mremap(2)). `page` is a mapping of SQLite's, or memory in no mapping that is shared, which is refused.
+    // (mremap(2)). Memory that is not shared is refused; kernels before 4.14 make zeros of it, which are no header.
     let again = unsafe { libc::mremap(page.as_ptr(), 0, size_of::<Copies>(), libc::MREMAP_MAYMOVE) };
     NonNull::new(again).filter(|again| again.as_ptr() != libc::MAP_FAILED)
 }

@@ -54,21 +54,25 @@ impl Plugin {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
-    fn admitted(rush: &Rush, returning: bool) -> usize {
-        (0..1_000).filter(|_| rush.admits(returning)).count()
+    /// Of a thousand, as many are admitted as may come at once, and those for whom there was time since `begun`.
+    fn takes_all(rush: &Rush, returning: bool, at_once: u128, begun: Instant, per_second: u32) {
+        let admitted = (0..1_000).filter(|_| rush.admits(returning)).map(|_| 1_u128).sum();
+        let more = begun.elapsed().as_millis() * u128::from(per_second) / 1_000 + 1;
+        assert!((at_once..=at_once + more).contains(&admitted), "{admitted}, not {at_once} and {more} more at most");
     }
 
     #[test]
     fn a_tenth_of_a_second_may_come_at_once_and_whoever_returns_has_as_much_again() {
-        // So few that none comes back in the time of a test.
-        let rush = Rush::new(NonZeroU32::new(10).unwrap());
-        assert_eq!(admitted(&rush, false), 1);
-        assert_eq!(admitted(&rush, true), 1, "strangers have not taken it");
-        assert_eq!(admitted(&rush, true), 0);
-        let rush = Rush::new(NonZeroU32::MIN);
-        assert_eq!(admitted(&rush, true), 2, "nobody else has come");
-        assert_eq!(admitted(&rush, false), 0);
+        for (rate, at_once) in [(1, 1), (10, 1), (95, 10)] {
+            let (rush, begun) = (Rush::new(NonZeroU32::new(rate).unwrap()), Instant::now());
+            takes_all(&rush, false, at_once, begun, rate);
+            takes_all(&rush, true, at_once, begun, 2 * rate);
+            let (rush, begun) = (Rush::new(NonZeroU32::new(rate).unwrap()), Instant::now());
+            takes_all(&rush, true, 2 * at_once, begun, 2 * rate);
+        }
     }
 }
