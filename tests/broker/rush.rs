@@ -20,46 +20,47 @@ fn until_later(broker: &Broker, login: &Login, tls: TlsVersion) {
     });
 }
 
-#[test]
-fn who_comes_while_too_many_do_is_told_to_come_later_and_who_is_there_stays() {
+/// A broker on which one handshake may begin in a second, and two devices with certificates.
+fn with_one_a_second(test: impl Fn(&Fleet, &Broker, [&Login; 2], TlsVersion) + Sync) {
     on_every_broker(|mosquitto| {
         for tls in BOTH {
             let fleet = Fleet::with_sensors();
             fleet.option("admission_rate = 1");
             let [mine, other] = ["device-001", "device-002"].map(|name| fleet.certificate_device(name, "sensor"));
             let broker = fleet.start(mosquitto, "certificates.conf");
-            let mut there = let_in(&broker, &mine, "device-001");
-            until_later(&broker, &other, tls);
-            there.ping().unwrap();
-            broker.wait_for_log("refused action=handshake reason=too-many-handshakes");
-            let_in(&broker, &other, "device-002").ping().unwrap();
-            there.ping().unwrap();
+            test(&fleet, &broker, [&mine, &other], tls);
         }
     });
 }
 
 #[test]
+fn who_comes_while_too_many_do_is_told_to_come_later_and_who_is_there_stays() {
+    with_one_a_second(|_, broker, [mine, other], tls| {
+        let mut there = let_in(broker, mine, "device-001");
+        until_later(broker, other, tls);
+        there.ping().unwrap();
+        broker.wait_for_log("refused action=handshake reason=too-many-handshakes");
+        let_in(broker, other, "device-002").ping().unwrap();
+        there.ping().unwrap();
+    });
+}
+
+#[test]
 fn who_returns_is_let_in_though_strangers_take_all_there_is() {
-    on_every_broker(|mosquitto| {
-        for tls in BOTH {
-            let fleet = Fleet::with_sensors();
-            fleet.option("admission_rate = 1");
-            let [mine, other] = ["device-001", "device-002"].map(|name| fleet.certificate_device(name, "sensor"));
-            let broker = fleet.start(mosquitto, "certificates.conf");
-            let file = fleet.path("session");
-            eventually("it is let in", || {
-                let tickets = Tickets::Save(&file);
-                let mut client = SClient::start(&broker, Listen::Certificates, &mine, tls, tickets, &[]);
-                client.is_let_in(Listen::Certificates, "device-001").then_some(())
-            });
-            until_later(&broker, &other, tls);
-            let again = || SClient::start(&broker, Listen::Certificates, &mine, tls, Tickets::Show(&file), &[]);
-            let mut resumed = again();
-            assert!(resumed.is_let_in(Listen::Certificates, "device-001"), "{tls:?}");
-            assert!(resumed.is_resumed(), "{tls:?}");
-            // They have as much as strangers have, and no more.
-            eventually("it is told to come later as well", || again().alert().filter(|alert| *alert == 80));
-        }
+    with_one_a_second(|fleet, broker, [mine, other], tls| {
+        let file = fleet.path("session");
+        eventually("it is let in", || {
+            let tickets = Tickets::Save(&file);
+            let mut client = SClient::start(broker, Listen::Certificates, mine, tls, tickets, &[]);
+            client.is_let_in(Listen::Certificates, "device-001").then_some(())
+        });
+        until_later(broker, other, tls);
+        let again = || SClient::start(broker, Listen::Certificates, mine, tls, Tickets::Show(&file), &[]);
+        let mut resumed = again();
+        assert!(resumed.is_let_in(Listen::Certificates, "device-001"), "{tls:?}");
+        assert!(resumed.is_resumed(), "{tls:?}");
+        // They have as much as strangers have, and no more.
+        eventually("it is told to come later as well", || again().alert().filter(|alert| *alert == 80));
     });
 }
 
