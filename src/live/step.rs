@@ -38,12 +38,10 @@ impl Step {
 
     /// The version that is all of this.
     pub(super) fn to(old: &Snapshot, all: Everything) -> Self {
-        let devices = all.devices.into_iter().map(|device| (device.id, Some(device)));
-        let roles = all.roles.into_iter().map(|role| (role.id(), Some(role)));
         let mut revocations = old.revocations().without_rows();
         revocations.change_rows(all.certificates.into_iter().map(|(number, id)| (number, Some(id))));
         let revoked = revocations.named().filter(|id| !old.revocations().contains(id)).copied().collect();
-        let snapshot = Snapshot::default().next(all.revision, devices, roles).with_revocations(revocations);
+        let snapshot = Snapshot::whole(all.revision, all.devices, all.roles).with_revocations(revocations);
         let gone = old.devices().filter(|device| snapshot.device(device.id).is_none());
         let differs = |device: &&SharedDevice| old.device(device.id) != Some(*device);
         let devices = snapshot.devices().filter(differs).chain(gone).map(|device| device.id).collect();

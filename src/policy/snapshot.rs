@@ -325,6 +325,23 @@ impl Snapshot {
         Self { version: Version::default(), revocations, ..self.clone() }
     }
 
+    /// The version that is all of this.
+    #[must_use]
+    pub fn whole(
+        revision: i64,
+        devices: impl IntoIterator<Item = SharedDevice>,
+        roles: impl IntoIterator<Item = Role>,
+    ) -> Self {
+        let mut whole = Self { revision, ..Self::default() };
+        for role in roles {
+            whole.roles.insert(role.id(), Arc::new(role));
+        }
+        for device in devices {
+            whole.put_in(device);
+        }
+        whole
+    }
+
     /// The next version: this one with these devices and roles put in the place of their former selves, or taken out.
     #[must_use]
     pub fn next(
@@ -348,7 +365,7 @@ impl Snapshot {
         }
         for (_, device) in devices {
             if let Some(device) = device {
-                next.put_in(device);
+                next.put_in(Arc::new(device));
             }
         }
         next
@@ -371,11 +388,10 @@ impl Snapshot {
         }
     }
 
-    fn put_in(&mut self, mut device: Device) {
+    fn put_in(&mut self, mut device: SharedDevice) {
         if let Some(clash) = self.clash(&device) {
-            device.unreadable.get_or_insert(clash);
+            Arc::make_mut(&mut device).unreadable.get_or_insert(clash);
         }
-        let device = Arc::new(device);
         if self.device_named(&device.name).is_none() {
             self.names.insert(ByName(Arc::clone(&device)), ());
         }

@@ -1,6 +1,7 @@
 //! Devices: added, shown, changed, removed. A device is added with its credentials and roles, or not at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::connection::{Ask, once, sql};
 use super::credential::{Credential, NewCredential};
@@ -144,26 +145,20 @@ impl Store {
     pub async fn policy_of(&mut self, name: &str) -> Result<Snapshot, StoreError> {
         let mut tx = self.begin_read().await?;
         let id = require(&mut tx, name).await?;
-        let devices = read::devices(&mut tx, Some(&[id])).await?;
+        let devices = read::devices(&mut tx, &[id]).await?;
         let of_credentials =
             |device: &policy::Device| device.credentials.iter().filter_map(|it| it.limits.role).collect();
         let granted = devices.iter().flat_map(|device| [device.roles.to_vec(), of_credentials(device)].concat());
         let granted: Vec<_> = granted.collect();
-        let roles = read::roles(&mut tx, Some(&granted)).await?;
-        Ok(Snapshot::default().next(
-            0,
-            devices.into_iter().map(|device| (device.id, Some(device))),
-            roles.into_iter().map(|role| (role.id(), Some(role))),
-        ))
+        let roles = read::roles(&mut tx, read::Rows::Of(&granted)).await?;
+        Ok(Snapshot::whole(0, devices.into_iter().map(Arc::new), roles))
     }
 
     /// The whole policy, without what is revoked; beside it, the rows of revoked certificates that name none.
     pub async fn policy(&mut self) -> Result<(Snapshot, Vec<(i64, Box<str>)>), StoreError> {
         let mut tx = self.begin_read().await?;
         let everything = read::everything(&mut tx, 0).await?;
-        let devices = everything.devices.into_iter().map(|device| (device.id, Some(device)));
-        let roles = everything.roles.into_iter().map(|role| (role.id(), Some(role)));
-        Ok((Snapshot::default().next(0, devices, roles), everything.unreadable_certificates))
+        Ok((Snapshot::whole(0, everything.devices, everything.roles), everything.unreadable_certificates))
     }
 
     /// The devices that fit, in the order of their names.

@@ -13,7 +13,7 @@ pub use super::sqlite::Stillness;
 use super::{OpenMode, StoreError, file, read};
 use crate::database::Database;
 use crate::policy::certificate::CertificateId;
-use crate::policy::device::{Device, DeviceId, RoleId};
+use crate::policy::device::{Device, DeviceId, RoleId, SharedDevice};
 use crate::policy::role::Role;
 
 /// How long a server may be silent, at any step of a question, before it counts as away and is called anew.
@@ -50,7 +50,7 @@ pub struct Changes {
 #[derive(Debug, Default)]
 pub struct Everything {
     pub revision: i64,
-    pub devices: Vec<Device>,
+    pub devices: Vec<SharedDevice>,
     pub roles: Vec<Role>,
     /// Rows of revoked certificates, by number.
     pub certificates: Vec<(i64, CertificateId)>,

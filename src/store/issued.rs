@@ -131,7 +131,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let id = device::require(&mut tx, name).await?;
         let before = credential::of_device(&mut tx, id).await?;
-        let device = read::devices(&mut tx, Some(&[id])).await?.into_iter().next();
+        let device = read::devices(&mut tx, &[id]).await?.into_iter().next();
         let device = device.ok_or_else(|| StoreError::not_found(Noun::Device, name))?;
         may_have(&device, new)?;
         key_is_its_own(&mut tx, id, new).await?;
@@ -189,7 +189,7 @@ impl Store {
     pub async fn may_be_issued(&mut self, name: &str, others: Others, now: UnixSeconds) -> Result<(), StoreError> {
         let mut tx = self.begin_read().await?;
         let id = device::require(&mut tx, name).await?;
-        let record = read::devices(&mut tx, Some(&[id])).await?.into_iter().next();
+        let record = read::devices(&mut tx, &[id]).await?.into_iter().next();
         if record.is_some_and(|device| device.status == DeviceStatus::Revoked) {
             return Err(revoked(name));
         }

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mosquitto_warden::database::Database;
@@ -40,7 +41,9 @@ fn through_a_pooler_whoever_writes_and_whoever_follows_share_a_few_connections()
                 let devices: Vec<_> = match feed.update().await.unwrap() {
                     Update::Nothing => Vec::new(),
                     Update::Everything(all) => all.devices,
-                    Update::Changes(changes) => changes.devices.into_iter().filter_map(|(_, device)| device).collect(),
+                    Update::Changes(changes) => {
+                        changes.devices.into_iter().filter_map(|(_, device)| device.map(Arc::new)).collect()
+                    }
                 };
                 seen.extend(devices.iter().map(|device| device.name.to_string()));
                 assert!(Instant::now() < deadline, "only {seen:?}");

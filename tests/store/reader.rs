@@ -1,8 +1,9 @@
 //! A reader of a feed, and what it has come to know.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use mosquitto_warden::policy::device::{Device, DeviceId, DeviceStatus};
+use mosquitto_warden::policy::device::{DeviceId, DeviceStatus, SharedDevice};
 use mosquitto_warden::store::feed::{Feed, Update};
 
 use crate::Fresh;
@@ -10,7 +11,7 @@ use crate::Fresh;
 /// A reader that applies what it is told.
 pub(crate) struct Reader {
     pub(crate) feed: Feed,
-    pub(crate) devices: BTreeMap<DeviceId, Device>,
+    pub(crate) devices: BTreeMap<DeviceId, SharedDevice>,
     /// How often it was told everything.
     pub(crate) whole: usize,
 }
@@ -36,7 +37,7 @@ impl Reader {
                 let named = changes.devices.iter().map(|(id, _)| *id).collect();
                 for (id, device) in changes.devices {
                     match device {
-                        Some(device) => self.devices.insert(id, device),
+                        Some(device) => self.devices.insert(id, Arc::new(device)),
                         None => self.devices.remove(&id),
                     };
                 }

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -185,7 +186,7 @@ pub(super) fn add_records(everything: &mut Everything, mut bytes: &[u8]) -> Resu
         bytes = rest;
         match record {
             Record::Role(role) => everything.roles.push(Role::try_from(role)?),
-            Record::Device(device) => everything.devices.push(device.try_into()?),
+            Record::Device(device) => everything.devices.push(Arc::new(device.try_into()?)),
             Record::Certificate(number, id) => everything.certificates.push((number, CertificateId(id))),
         }
     }

@@ -69,9 +69,7 @@ fn small() -> Snapshot {
 
 /// The same policy, made from a cache.
 fn again(everything: Everything) -> Snapshot {
-    let devices = everything.devices.into_iter().map(|device| (device.id, Some(device)));
-    let roles = everything.roles.into_iter().map(|role| (role.id(), Some(role)));
-    let snapshot = Snapshot::default().next(everything.revision, devices, roles);
+    let snapshot = Snapshot::whole(everything.revision, everything.devices, everything.roles);
     let mut revocations = snapshot.revocations().clone();
     revocations.change_rows(everything.certificates.into_iter().map(|(number, id)| (number, Some(id))));
     snapshot.with_revocations(revocations)
