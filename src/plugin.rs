@@ -35,7 +35,7 @@ use crate::policy::device::CredentialKind;
 use crate::policy::revocation::Demands;
 use crate::policy::snapshot::{Present, Proof};
 
-use admission::Admitted;
+use admission::begin;
 use aftermath::Aftermath;
 use handshake::Handshakes;
 use keys::Keys;
@@ -43,7 +43,7 @@ use kick::{Cause, Kicks};
 use login::Logins;
 use refusal::{Refusals, Refused};
 use rush::Rush;
-use session::{ConnectionMark, Proved, Session, Sessions};
+use session::{Connection, ConnectionMark, Proved, Sessions};
 use verdicts::Verdicts;
 
 /// A broker that has not ticked after this time never will.
@@ -315,17 +315,13 @@ impl Plugin {
             return refuse(reason, Some(name), None);
         }
         let snapshot = self.live.snapshot();
-        match self.welcome(&snapshot, Proof::Certificate(&certificate), client_id, unix_now()) {
-            Ok((Present { device, .. }, renewing)) => {
+        let now = unix_now();
+        match self.welcome(&snapshot, Proof::Certificate(&certificate), client_id, now) {
+            Ok(welcome @ (Present { device, .. }, _)) => {
                 if let Some(client_id) = client_id {
-                    let session = Session {
-                        mark: client.mark(),
-                        user_name: Arc::clone(&device.name),
-                        proved: Proved::Certificate(Arc::clone(&certificate)),
-                        device: device.id,
-                        renewing,
-                    };
-                    desk.sessions.borrow_mut().start(client_id, session);
+                    let connection = Connection { mark: client.mark(), client_id, user_name: &device.name };
+                    let proved = Proved::Certificate(Arc::clone(&certificate));
+                    begin(desk, &snapshot, welcome, proved, &connection, now);
                 }
                 Answer::Allow(Some(Arc::clone(&device.name)))
             }
@@ -336,7 +332,7 @@ impl Plugin {
     /// After a RELOAD the broker asks about every client once more, without what it proved: who is good is remembered.
     fn asked_again(&self, desk: &Desk, client: &impl Client) -> Option<Answer<Option<Arc<str>>>> {
         let (sessions, client_id) = (desk.sessions.borrow(), client.client_id()?);
-        let session = sessions.find(client_id, client.mark(), client.user_name()?)?;
+        let session = sessions.find(&Connection { mark: client.mark(), client_id, user_name: client.user_name()? })?;
         let snapshot = self.live.snapshot();
         let good = self.still(&snapshot, session, client_id, unix_now()).is_ok();
         Some(if good { Answer::Allow(None) } else { Answer::Deny })
@@ -346,8 +342,9 @@ impl Plugin {
     pub fn connected(&self, desk: &Desk, client: &impl Client) {
         let (Some(client_id), Some(user_name)) = (client.client_id(), client.user_name()) else { return };
         // The tick throws off whoever is refused.
+        let connection = Connection { mark: client.mark(), client_id, user_name };
         let refused = Refused { action: "connect", ..Refused::by(Reason::UnknownIdentity) };
-        let _ = self.admit(Some(desk), client, client_id, user_name, refused);
+        let _ = self.admit(Some(desk), client, &connection, refused);
     }
 
     /// Whether a client may do what it wants to.
@@ -371,12 +368,12 @@ impl Plugin {
             return self.unknown();
         };
         let refused = Refused { action, topic: attempt.topic, ..Refused::by(Reason::UnknownIdentity) };
-        let admitted = match self.admit(desk, client, client_id.unwrap_or_default(), user_name, refused) {
+        let connection = Connection { mark: client.mark(), client_id: client_id.unwrap_or_default(), user_name };
+        let admitted = match self.admit(desk, client, &connection, refused) {
             Ok(admitted) => admitted,
             Err(Reason::UnknownIdentity) => return self.unknown(),
             Err(_) => return Answer::Deny,
         };
-        let Admitted { snapshot, device, rights, stay } = &admitted;
         let Access::To(action) = attempt.access else {
             // To take back a subscription is no right that a rule could give.
             return Answer::Allow(());
@@ -389,12 +386,13 @@ impl Plugin {
             retain: attempt.retain,
         };
         let verdicts = desk.map(|desk| &desk.verdicts);
-        let place = verdicts.zip(*stay).and_then(|(verdicts, stay)| verdicts.borrow().place(stay, &question));
+        let place = verdicts.zip(admitted.stay()).and_then(|(verdicts, stay)| verdicts.borrow().place(stay, &question));
         let remembered = verdicts.zip(place.as_ref());
         if remembered.is_some_and(|(verdicts, place)| verdicts.borrow().allow(place, &question)) {
             return Answer::Allow(());
         }
-        let verdict = snapshot.judge(device, *rights, client_id, &question);
+        let names = admitted.names(client_id, user_name);
+        let verdict = admitted.snapshot.judge_by(admitted.roles(), &names, &question);
         if verdict.allowed {
             if let Some((verdicts, place)) = remembered {
                 verdicts.borrow_mut().remember(place, &question);
@@ -404,7 +402,7 @@ impl Plugin {
         self.refusals.report(&Refused {
             action: action.as_str(),
             user_name: Some(user_name),
-            device: Some(&device.name),
+            device: Some(&admitted.device().name),
             client_id,
             topic: attempt.topic,
             rule: verdict.rule,
@@ -416,7 +414,7 @@ impl Plugin {
     /// A connection has ended.
     pub fn disconnected(&self, desk: &Desk, client: &impl Client) {
         let client_id = client.client_id();
-        desk.sessions.borrow_mut().end(client.mark(), client_id);
+        desk.sessions.borrow_mut().end(client.mark());
         if let Some(client_id) = client_id
             && desk.sessions.borrow().with_client_id(client_id).is_none()
         {

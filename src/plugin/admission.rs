@@ -1,54 +1,97 @@
 //! Whether a client may be here: by the session that it has, or by what the broker shows of it.
 
+use std::cell::RefMut;
 use std::sync::Arc;
 
 use arc_swap::Guard;
 
 use super::kick::Cause;
 use super::refusal::Refused;
-use super::session::{Proved, Session, Stay};
+use super::session::{Connection, Proved, Session, Stay};
 use super::verdicts::StayId;
 use super::{Client, Desk, Plugin};
 use crate::config::{Expired, Unknown};
 use crate::credential::password::is_upgrade;
 use crate::live::unix_now;
 use crate::policy::decision::Reason;
-use crate::policy::device::{CredentialKind, Rights, SharedDevice, UnixSeconds};
+use crate::policy::device::{CredentialKind, Rights, RoleId, SharedDevice, UnixSeconds};
 use crate::policy::leaving::keeps_subscriptions;
+use crate::policy::rule::Names;
 use crate::policy::snapshot::{Present, Proof, Refusal, Snapshot};
 
 /// A client that may be here.
-pub(super) struct Admitted {
+pub(super) struct Admitted<'d> {
     /// By which it may.
     pub(super) snapshot: Guard<Arc<Snapshot>>,
-    pub(super) device: SharedDevice,
-    pub(super) rights: Rights,
+    standing: Standing<'d>,
+}
+
+enum Standing<'d> {
+    /// It has a session, and this is its stay.
+    Session(RefMut<'d, Stay>),
+    /// It has none, or has one since now.
+    Newcomer(SharedDevice, Rights),
+}
+
+impl Admitted<'_> {
+    pub(super) fn device(&self) -> &SharedDevice {
+        match &self.standing {
+            Standing::Session(stay) => &stay.device,
+            Standing::Newcomer(device, _) => device,
+        }
+    }
+
+    /// By which it is judged.
+    pub(super) fn roles(&self) -> &[RoleId] {
+        match &self.standing {
+            Standing::Session(stay) => &stay.roles,
+            Standing::Newcomer(device, rights) => rights.roles(device),
+        }
+    }
+
+    /// What the placeholders of its topics stand for.
+    pub(super) fn names<'a>(&'a self, client_id: Option<&'a str>, user_name: &'a str) -> Names<'a> {
+        let device = self.device();
+        match &self.standing {
+            // Nothing of the device itself is looked at, which may be far away in memory.
+            Standing::Session(stay) if stay.under_its_name => {
+                Names { device: user_name, client_id, attributes: &device.attributes }
+            }
+            _ => device.names(client_id),
+        }
+    }
+
     /// By which stay of its session, once it has one.
-    pub(super) stay: Option<StayId>,
+    pub(super) fn stay(&self) -> Option<StayId> {
+        match &self.standing {
+            Standing::Session(stay) => Some(stay.id),
+            Standing::Newcomer(..) => None,
+        }
+    }
 }
 
 impl Plugin {
     /// The device that a connected client is, if it may be here, and the snapshot that says so. Whoever may not is thrown
     /// off at the next tick; `refused` says what it wanted.
-    pub(super) fn admit(
+    pub(super) fn admit<'d>(
         &self,
-        desk: Option<&Desk>,
+        desk: Option<&'d Desk>,
         client: &impl Client,
-        client_id: &str,
-        user_name: &str,
+        connection: &Connection<'_>,
         refused: Refused<'_>,
-    ) -> Result<Admitted, Reason> {
+    ) -> Result<Admitted<'d>, Reason> {
         // No device speaks to the HTTP API of 2.1, which asks from a thread of its own.
         let Some(desk) = desk else { return Err(Reason::UnknownIdentity) };
-        let result = self.recognise(desk, client, client_id, user_name);
+        let result = self.recognise(desk, client, connection);
         if let Err(reason) = result {
+            let Connection { client_id, user_name, .. } = *connection;
             let defer = reason == Reason::UnknownIdentity && self.config.unknown == Unknown::Defer;
             if !defer {
                 let who = Refused { user_name: Some(user_name), client_id: Some(client_id), ..refused };
                 self.refusals.report(&Refused { reason, ..who });
                 if client.has_address() && !client_id.is_empty() {
                     // Whoever was never admitted may have taken over a session, whose subscriptions are another's.
-                    let its_own = desk.sessions.borrow().find(client_id, client.mark(), user_name).is_some();
+                    let its_own = desk.sessions.borrow().find(connection).is_some();
                     let cause = Cause { reason, keeps_subscriptions: !its_own || keeps_subscriptions(reason) };
                     desk.kicks.borrow_mut().client_id(client_id, cause);
                 }
@@ -59,24 +102,22 @@ impl Plugin {
 
     /// As [`Self::admit`]: by the session that is remembered, or by what the broker shows of a client that it named by
     /// itself and that we see for the first time, or by the user name of a record that stands for somebody who is away.
-    fn recognise(
+    fn recognise<'d>(
         &self,
-        desk: &Desk,
+        desk: &'d Desk,
         client: &impl Client,
-        client_id: &str,
-        user_name: &str,
-    ) -> Result<Admitted, Reason> {
-        let sessions = desk.sessions.borrow();
-        if let Some((session, stay)) = sessions.find_with_stay(client_id, client.mark(), user_name) {
+        connection: &Connection<'_>,
+    ) -> Result<Admitted<'d>, Reason> {
+        let Connection { mark, client_id, user_name } = *connection;
+        if let Ok(mut held) = RefMut::filter_map(desk.sessions.borrow_mut(), |sessions| sessions.find_held(connection))
+        {
             let (snapshot, now) = (self.live.snapshot(), unix_now());
-            let mut stay = stay.borrow_mut();
-            let Stay { id, device, rights, .. } = match &mut *stay {
-                Some(stay) if stay.holds(snapshot.version(), now) => stay,
-                stay => stay.insert(self.stay(&snapshot, session, client_id, now)?),
-            };
-            return Ok(Admitted { device: Arc::clone(device), rights: *rights, stay: Some(*id), snapshot });
+            if !held.stay.holds(snapshot.version(), now) {
+                held.stay = self.stay(&snapshot, &held.session, connection, now)?;
+            }
+            let stay = RefMut::map(held, |held| &mut held.stay);
+            return Ok(Admitted { snapshot, standing: Standing::Session(stay) });
         }
-        drop(sessions);
         self.ready(Some(desk))?;
         let connected = client.has_address();
         let certificate = if connected { client.certificate() } else { None };
@@ -86,7 +127,7 @@ impl Plugin {
                 self.fresh_after_the_handshake()?;
                 Some(Proved::Certificate(certificate))
             }
-            None if connected && desk.sessions.borrow().handshake_of(client.mark()) == Some(user_name) => {
+            None if connected && desk.sessions.borrow().handshake_of(mark) == Some(user_name) => {
                 Some(Proved::Psk(user_name.into()))
             }
             // Away, or about to have its will sent: nothing shows any more what it once proved.
@@ -95,19 +136,18 @@ impl Plugin {
         // Loaded only now: what was just confirmed may be newer than what there was before.
         let snapshot = self.live.snapshot();
         let proof = proved.as_ref().map_or(Proof::UserName(user_name), Proved::proof);
-        let welcome = self.welcome(&snapshot, proof, Some(client_id), unix_now());
-        let (Present { device, rights }, renewing) = welcome.map_err(|refusal| refusal.reason)?;
+        let now = unix_now();
+        let welcome = self.welcome(&snapshot, proof, Some(client_id), now);
+        let (present, renewing) = welcome.map_err(|refusal| refusal.reason)?;
+        let Present { device, rights } = present;
         if let Some(Proved::Certificate(certificate)) = &proved {
             self.check_user_name(&snapshot, device, certificate.common_name.as_deref(), user_name)?;
         }
         let device = Arc::clone(device);
         if let Some(proved) = proved {
-            let named = *device.name == *user_name;
-            let user_name = if named { Arc::clone(&device.name) } else { user_name.into() };
-            let session = Session { mark: client.mark(), user_name, proved, device: device.id, renewing };
-            desk.sessions.borrow_mut().start(client_id, session);
+            begin(desk, &snapshot, (present, renewing), proved, connection, now);
         }
-        Ok(Admitted { snapshot, device, rights, stay: None })
+        Ok(Admitted { snapshot, standing: Standing::Newcomer(device, rights) })
     }
 
     /// Whether somebody who comes in with this proof may be here under this client id; and whether only in order to
@@ -154,14 +194,15 @@ impl Plugin {
     }
 
     /// As [`Self::still`], and until when that holds unless the policy changes.
-    fn stay(&self, snapshot: &Snapshot, session: &Session, client_id: &str, now: UnixSeconds) -> Result<Stay, Reason> {
-        let Present { device, rights } = self.still(snapshot, session, client_id, now)?;
-        // What else it depends on has no dates: lists and answers of responders change the snapshot.
-        let certificate =
-            session.proved.certificate().map_or(UnixSeconds::MAX, |certificate| certificate.next_date(now));
-        let until = device.next_date(now).min(certificate);
-        let (id, version) = (StayId::new(), snapshot.version());
-        Ok(Stay { id, version, from: now, until, device: Arc::clone(device), rights })
+    fn stay(
+        &self,
+        snapshot: &Snapshot,
+        session: &Session,
+        connection: &Connection<'_>,
+        now: UnixSeconds,
+    ) -> Result<Stay, Reason> {
+        let present = self.still(snapshot, session, connection.client_id, now)?;
+        Ok(stay(snapshot, present, &session.proved, connection, now))
     }
 
     /// The device that a session belongs to, if it may still be here.
@@ -218,6 +259,41 @@ impl Plugin {
             Some(_) | None => Err(Reason::AmbiguousIdentity),
         }
     }
+}
+
+/// From now on this connection has a session: it was welcomed with this proof.
+pub(super) fn begin(
+    desk: &Desk,
+    snapshot: &Snapshot,
+    (present, renewing): (Present<'_>, bool),
+    proved: Proved,
+    connection: &Connection<'_>,
+    now: UnixSeconds,
+) {
+    let stay = stay(snapshot, present, &proved, connection, now);
+    desk.sessions.borrow_mut().start(connection, Session { proved, device: present.device.id, renewing }, stay);
+}
+
+/// What a session may that comes or stays in with this proof, and until when unless the policy changes.
+fn stay(
+    snapshot: &Snapshot,
+    present: Present<'_>,
+    proved: &Proved,
+    connection: &Connection<'_>,
+    now: UnixSeconds,
+) -> Stay {
+    let Present { device, rights } = present;
+    // What else it depends on has no dates: lists and answers of responders change the snapshot.
+    let certificate = proved.certificate().map_or(UnixSeconds::MAX, |certificate| certificate.next_date(now));
+    let until = device.next_date(now).min(certificate);
+    let under_its_name = *device.name == *connection.user_name;
+    let roles = match rights {
+        // Most lists are many devices', and in the processor's cache for that.
+        Rights::Own => Arc::clone(&device.roles),
+        Rights::Only(_) => rights.roles(device).into(),
+    };
+    let (id, version, device) = (StayId::new(), snapshot.version(), Arc::clone(device));
+    Stay { id, version, from: now, until, device, under_its_name, roles }
 }
 
 /// The hash that has taken the place of the one by which this session came in, if it is of the same password.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::admission::begin;
 use super::budget::{Budget, Source};
 use super::proofs::Proofs;
 use super::refusal::Refused;
-use super::session::{Proved, Session};
+use super::session::{Connection, Proved};
 use super::{Answer, Client, Desk, NoStart, Plugin};
 use crate::config::{Config, Unknown};
 use crate::credential::password::{self, Cost, MOST_BYTES, PasswordHash};
@@ -158,17 +159,13 @@ impl Plugin {
             }
         }
         let hash = stored.unwrap_or_default();
-        match self.welcome(&snapshot, Proof::Password { user_name, hash }, client_id, unix_now()) {
-            Ok((Present { device, .. }, renewing)) => {
+        let now = unix_now();
+        match self.welcome(&snapshot, Proof::Password { user_name, hash }, client_id, now) {
+            Ok(welcome @ (Present { device, .. }, _)) => {
                 if let Some(client_id) = client_id {
-                    let session = Session {
-                        mark: client.mark(),
-                        user_name: Arc::clone(&device.name),
-                        proved: Proved::Password { user_name: user_name.into(), hash: hash.into() },
-                        device: device.id,
-                        renewing,
-                    };
-                    desk.sessions.borrow_mut().start(client_id, session);
+                    let connection = Connection { mark: client.mark(), client_id, user_name: &device.name };
+                    let proved = Proved::Password { user_name: user_name.into(), hash: hash.into() };
+                    begin(desk, &snapshot, welcome, proved, &connection, now);
                 }
                 Answer::Allow((*device.name != *user_name).then(|| Arc::clone(&device.name)))
             }

@@ -1,15 +1,16 @@
 //! Who is connected, as far as the broker has shown them to us.
 //!
-//! Kept by client id. What a client proved is remembered here, because the broker shows its certificate or its PSK
-//! identity only at times; a session ends with its DISCONNECT event. All of it belongs to the broker's thread.
+//! What a client proved is remembered here, because the broker shows its certificate or its PSK identity only at times; a
+//! session ends with its DISCONNECT event. All of it belongs to the broker's thread.
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use super::verdicts::StayId;
 use crate::policy::certificate::{Certificate, CertificateId};
-use crate::policy::device::{CredentialKind, DeviceId, Rights, SharedDevice, UnixSeconds};
+use crate::policy::device::{CredentialKind, DeviceId, RoleId, SharedDevice, UnixSeconds};
 use crate::policy::snapshot::{Proof, Version};
 
 /// A mark that tells two connections apart while both exist.
@@ -23,12 +24,17 @@ const MOST_HANDSHAKES: usize = 100_000;
 /// How many sessions are remembered; beyond it a client is known by its user name alone.
 const MOST_SESSIONS: usize = 1_000_000;
 
+/// A connection, as the broker knows it: the same one only while all of it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection<'a> {
+    pub mark: ConnectionMark,
+    pub client_id: &'a str,
+    pub user_name: &'a str,
+}
+
 /// One client that is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    pub mark: ConnectionMark,
-    /// As the broker knows it.
-    pub user_name: Arc<str>,
     pub proved: Proved,
     pub device: DeviceId,
     /// Its certificate has expired, and it is here to renew it.
@@ -89,7 +95,10 @@ pub struct Stay {
     pub from: UnixSeconds,
     pub until: UnixSeconds,
     pub device: SharedDevice,
-    pub rights: Rights,
+    /// The broker knows the device by its own name, which then need not be looked for in the device.
+    pub under_its_name: bool,
+    /// By which it is judged.
+    pub roles: Arc<[RoleId]>,
 }
 
 impl Stay {
@@ -100,21 +109,34 @@ impl Stay {
     }
 }
 
-/// A session, and what was last found out about it.
+/// A session, under which names the broker knows it, and what was last found out about it.
+///
+/// All that is looked at for each message lies side by side: with very many sessions the processor waits for each place.
 #[derive(Debug)]
-struct Held {
-    session: Session,
-    stay: RefCell<Option<Stay>>,
+pub struct Held {
+    client_id: CompactString,
+    /// `None`: the same, as most have it.
+    user_name: Option<CompactString>,
+    pub stay: Stay,
+    pub session: Box<Session>,
+}
+
+impl Held {
+    fn is(&self, connection: &Connection<'_>) -> bool {
+        let user_name = self.user_name.as_ref().unwrap_or(&self.client_id);
+        self.client_id == connection.client_id && user_name == connection.user_name
+    }
 }
 
 /// The clients that are connected.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    by_client_id: Map<Arc<str>, Held>,
-    by_device: Map<DeviceId, Vec<Arc<str>>>,
-    by_certificate: Map<CertificateId, Vec<Arc<str>>>,
+    by_mark: Map<ConnectionMark, Held>,
+    by_client_id: Map<CompactString, ConnectionMark>,
+    by_device: Map<DeviceId, Vec<ConnectionMark>>,
+    by_certificate: Map<CertificateId, Vec<ConnectionMark>>,
     /// When the certificates of sessions expire.
-    ends: BTreeSet<(UnixSeconds, Arc<str>)>,
+    ends: BTreeSet<(UnixSeconds, ConnectionMark)>,
     /// The identities of PSK handshakes whose client id is not known yet.
     handshakes: Map<ConnectionMark, Box<str>>,
     /// The connection that ended last. Its will is asked about afterwards, which must not bring it back.
@@ -122,33 +144,29 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// The session with this client id, if it is still this connection under this user name.
+    /// The session of this connection.
     #[must_use]
-    pub fn find(&self, client_id: &str, mark: ConnectionMark, user_name: &str) -> Option<&Session> {
-        self.find_with_stay(client_id, mark, user_name).map(|(session, _)| session)
+    pub fn find(&self, connection: &Connection<'_>) -> Option<&Session> {
+        let held = self.by_mark.get(&connection.mark).filter(|held| held.is(connection))?;
+        Some(&held.session)
     }
 
     /// The same, and what was last found out about it.
-    #[must_use]
-    pub fn find_with_stay(
-        &self,
-        client_id: &str,
-        mark: ConnectionMark,
-        user_name: &str,
-    ) -> Option<(&Session, &RefCell<Option<Stay>>)> {
-        let Held { session, stay } = self.by_client_id.get(client_id)?;
-        (session.mark == mark && *session.user_name == *user_name).then_some((session, stay))
+    pub fn find_held(&mut self, connection: &Connection<'_>) -> Option<&mut Held> {
+        self.by_mark.get_mut(&connection.mark).filter(|held| held.is(connection))
     }
 
     /// The session with this client id.
     #[must_use]
     pub fn with_client_id(&self, client_id: &str) -> Option<&Session> {
-        self.by_client_id.get(client_id).map(|held| &held.session)
+        let held = self.by_mark.get(self.by_client_id.get(client_id)?)?;
+        Some(&held.session)
     }
 
     /// The stored hash by which this session came in was replaced by another one of the same password.
     pub fn replace_hash(&mut self, client_id: &str, new: &str) {
-        if let Some(held) = self.by_client_id.get_mut(client_id)
+        let mark = self.by_client_id.get(client_id);
+        if let Some(held) = mark.and_then(|mark| self.by_mark.get_mut(mark))
             && let Proved::Password { hash, .. } = &mut held.session.proved
         {
             *hash = new.into();
@@ -157,18 +175,18 @@ impl Sessions {
 
     /// The client ids of a device's sessions.
     pub fn of_device(&self, device: DeviceId) -> impl Iterator<Item = &str> {
-        self.by_device.get(&device).into_iter().flatten().map(|client_id| &**client_id)
+        self.client_ids(self.by_device.get(&device))
     }
 
     /// The client ids of the sessions with this certificate.
     pub fn with_certificate(&self, id: &CertificateId) -> impl Iterator<Item = &str> {
-        self.by_certificate.get(id).into_iter().flatten().map(|client_id| &**client_id)
+        self.client_ids(self.by_certificate.get(id))
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.by_client_id.len()
+        self.by_mark.len()
     }
 
     /// When the next certificate of a session expires.
@@ -178,42 +196,43 @@ impl Sessions {
     }
 
     /// The client id of a session whose certificate has expired, until it is told of each once.
-    pub fn next_expired(&mut self, now: UnixSeconds) -> Option<Arc<str>> {
+    pub fn next_expired(&mut self, now: UnixSeconds) -> Option<Box<str>> {
         let due = self.ends.first().is_some_and(|(end, _)| *end <= now);
-        if due { self.ends.pop_first().map(|(_, client_id)| client_id) } else { None }
+        let (_, mark) = if due { self.ends.pop_first()? } else { return None };
+        self.by_mark.get(&mark).map(|held| held.client_id.as_str().into())
     }
 
     /// Remembers a session, in the place of any other with its client id.
-    pub fn start(&mut self, client_id: &str, session: Session) {
-        self.handshakes.remove(&session.mark);
-        if self.ended_last == Some(session.mark) {
+    pub fn start(&mut self, connection: &Connection<'_>, session: Session, stay: Stay) {
+        let Connection { mark, client_id, user_name } = *connection;
+        self.handshakes.remove(&mark);
+        if self.ended_last == Some(mark) {
             return;
         }
-        self.forget(client_id);
-        if self.by_client_id.len() < MOST_SESSIONS {
-            // Most clients go by one name, which is then looked up and compared in one place.
-            let own = *session.user_name == *client_id;
-            let client_id: Arc<str> = if own { Arc::clone(&session.user_name) } else { client_id.into() };
-            self.by_device.entry(session.device).or_default().push(Arc::clone(&client_id));
+        self.forget(mark);
+        if let Some(former) = self.by_client_id.get(client_id) {
+            self.forget(*former);
+        }
+        if self.by_mark.len() < MOST_SESSIONS {
+            self.by_device.entry(session.device).or_default().push(mark);
             if let Some(certificate) = session.proved.certificate() {
-                self.by_certificate.entry(certificate.id).or_default().push(Arc::clone(&client_id));
+                self.by_certificate.entry(certificate.id).or_default().push(mark);
                 if !session.renewing {
-                    self.ends.insert((certificate.not_after, Arc::clone(&client_id)));
+                    self.ends.insert((certificate.not_after, mark));
                 }
             }
-            let held = Held { session, stay: RefCell::default() };
-            self.by_client_id.insert(client_id, held);
+            let user_name = (user_name != client_id).then(|| user_name.into());
+            self.by_client_id.insert(client_id.into(), mark);
+            let held = Held { client_id: client_id.into(), user_name, stay, session: Box::new(session) };
+            self.by_mark.insert(mark, held);
         }
     }
 
-    /// A connection ended. Whether its session had started is told by its client id.
-    pub fn end(&mut self, mark: ConnectionMark, client_id: Option<&str>) {
+    /// A connection ended, whether its session had started or not. After a takeover its client id is somebody else's.
+    pub fn end(&mut self, mark: ConnectionMark) {
         self.handshakes.remove(&mark);
         self.ended_last = Some(mark);
-        // After a takeover the client id belongs to somebody else already.
-        if let Some(id) = client_id.filter(|id| self.with_client_id(id).is_some_and(|session| session.mark == mark)) {
-            self.forget(id);
-        }
+        self.forget(mark);
     }
 
     /// Nothing more will be asked about the connection that ended last.
@@ -237,20 +256,25 @@ impl Sessions {
         self.handshakes.get(&mark).map(|identity| &**identity)
     }
 
-    fn forget(&mut self, client_id: &str) {
-        let Some(Held { session, .. }) = self.by_client_id.remove(client_id) else { return };
-        remove_from(&mut self.by_device, &session.device, client_id);
+    fn client_ids(&self, marks: Option<&Vec<ConnectionMark>>) -> impl Iterator<Item = &str> {
+        marks.into_iter().flatten().filter_map(|mark| self.by_mark.get(mark)).map(|held| &*held.client_id)
+    }
+
+    fn forget(&mut self, mark: ConnectionMark) {
+        let Some(Held { client_id, session, .. }) = self.by_mark.remove(&mark) else { return };
+        self.by_client_id.remove(&client_id);
+        remove_from(&mut self.by_device, &session.device, mark);
         if let Some(certificate) = session.proved.certificate() {
-            remove_from(&mut self.by_certificate, &certificate.id, client_id);
-            self.ends.remove(&(certificate.not_after, client_id.into()));
+            remove_from(&mut self.by_certificate, &certificate.id, mark);
+            self.ends.remove(&(certificate.not_after, mark));
         }
     }
 }
 
-fn remove_from<K: Eq + std::hash::Hash>(map: &mut Map<K, Vec<Arc<str>>>, key: &K, client_id: &str) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.retain(|id| **id != *client_id);
-        if ids.is_empty() {
+fn remove_from<K: Eq + std::hash::Hash>(map: &mut Map<K, Vec<ConnectionMark>>, key: &K, mark: ConnectionMark) {
+    if let Some(marks) = map.get_mut(key) {
+        marks.retain(|other| *other != mark);
+        if marks.is_empty() {
             map.remove(key);
         }
     }
@@ -262,11 +286,34 @@ mod tests {
     use crate::policy::device::{Device, DeviceStatus};
     use crate::policy::role::ClientIdBinding;
 
-    fn session(mark: ConnectionMark, device: DeviceId) -> Session {
-        Session { mark, user_name: "u".into(), proved: Proved::Psk("u".into()), device, renewing: false }
+    const fn of(client_id: &str, mark: ConnectionMark) -> Connection<'_> {
+        Connection { mark, client_id, user_name: "u" }
     }
 
-    fn with_certificate(mark: ConnectionMark, id: u8, not_after: UnixSeconds) -> Session {
+    fn session(device: DeviceId) -> Session {
+        Session { proved: Proved::Psk("u".into()), device, renewing: false }
+    }
+
+    fn stay(version: Version, from: UnixSeconds, until: UnixSeconds) -> Stay {
+        let device = Arc::new(Device {
+            id: 7,
+            name: "u".into(),
+            status: DeviceStatus::Active,
+            client_id: ClientIdBinding::Any,
+            attributes: std::iter::empty::<(&str, &str)>().collect(),
+            credentials: Box::default(),
+            roles: [].into(),
+            unreadable: None,
+        });
+        let roles = Arc::clone(&device.roles);
+        Stay { id: StayId::new(), version, from, until, device, under_its_name: true, roles }
+    }
+
+    fn start(sessions: &mut Sessions, connection: &Connection<'_>, session: Session) {
+        sessions.start(connection, session, stay(Version::default(), 0, UnixSeconds::MAX));
+    }
+
+    fn with_certificate(id: u8, not_after: UnixSeconds) -> Session {
         let certificate = Certificate {
             id: CertificateId([id; 16]),
             kind: CredentialKind::X509Cn,
@@ -278,28 +325,28 @@ mod tests {
             not_before: 0,
             not_after,
         };
-        Session { proved: Proved::Certificate(Arc::new(certificate)), ..session(mark, 7) }
+        Session { proved: Proved::Certificate(Arc::new(certificate)), ..session(7) }
     }
 
     #[test]
     fn a_session_is_found_by_its_certificate_while_it_lasts() {
         let mut sessions = Sessions::default();
         let found = |sessions: &Sessions, id| sessions.with_certificate(&CertificateId([id; 16])).count();
-        sessions.start("c", with_certificate(1, 1, 10));
-        sessions.start("d", with_certificate(2, 1, 10));
+        start(&mut sessions, &of("c", 1), with_certificate(1, 10));
+        start(&mut sessions, &of("d", 2), with_certificate(1, 10));
         assert_eq!((found(&sessions, 1), found(&sessions, 2)), (2, 0));
-        sessions.start("c", with_certificate(3, 2, 10));
-        sessions.end(2, Some("d"));
+        start(&mut sessions, &of("c", 3), with_certificate(2, 10));
+        sessions.end(2);
         assert_eq!((found(&sessions, 1), found(&sessions, 2)), (0, 1));
     }
 
     #[test]
     fn who_expires_is_told_once_and_in_time_and_not_when_gone() {
         let mut sessions = Sessions::default();
-        sessions.start("a", with_certificate(1, 1, 10));
-        sessions.start("b", with_certificate(2, 2, 11));
-        sessions.start("c", with_certificate(3, 3, 10));
-        sessions.end(3, Some("c"));
+        start(&mut sessions, &of("a", 1), with_certificate(1, 10));
+        start(&mut sessions, &of("b", 2), with_certificate(2, 11));
+        start(&mut sessions, &of("c", 3), with_certificate(3, 10));
+        sessions.end(3);
         assert_eq!(sessions.next_expired(9), None);
         assert_eq!(sessions.next_expired(10).as_deref(), Some("a"));
         assert_eq!(sessions.next_expired(10), None);
@@ -309,27 +356,19 @@ mod tests {
     #[test]
     fn a_session_is_found_by_its_client_id_and_only_as_itself() {
         let mut sessions = Sessions::default();
-        sessions.start("c", session(1, 7));
-        assert!(sessions.find("c", 1, "u").is_some());
-        assert!(sessions.find("c", 2, "u").is_none(), "another connection");
-        assert!(sessions.find("c", 1, "v").is_none(), "another user");
+        start(&mut sessions, &of("c", 1), session(7));
+        assert!(sessions.find(&of("c", 1)).is_some());
+        assert!(sessions.find(&of("c", 2)).is_none(), "another connection");
+        assert!(sessions.find(&of("d", 1)).is_none(), "another client id");
+        assert!(sessions.find(&Connection { user_name: "v", ..of("c", 1) }).is_none(), "another user");
+        assert!(sessions.find(&Connection { user_name: "c", ..of("c", 1) }).is_none(), "the client id as user name");
         assert_eq!(sessions.of_device(7).collect::<Vec<_>>(), ["c"]);
     }
 
     #[test]
     fn what_was_found_out_holds_for_its_policy_and_its_time() {
         let (version, other) = (Version::default(), Version::default());
-        let device = Arc::new(Device {
-            id: 7,
-            name: "u".into(),
-            status: DeviceStatus::Active,
-            client_id: ClientIdBinding::Any,
-            attributes: std::iter::empty::<(&str, &str)>().collect(),
-            credentials: Box::default(),
-            roles: [].into(),
-            unreadable: None,
-        });
-        let stay = Stay { id: StayId::new(), version, from: 10, until: 20, device, rights: Rights::Own };
+        let stay = stay(version, 10, 20);
         assert!(stay.holds(version, 10) && stay.holds(version, 19));
         assert!(!stay.holds(version, 20), "it has come to its end");
         assert!(!stay.holds(version, 9), "the clock was set back");
@@ -339,24 +378,34 @@ mod tests {
     #[test]
     fn the_end_of_the_one_taken_over_does_not_end_the_one_who_took_over() {
         let mut sessions = Sessions::default();
-        sessions.start("c", session(1, 7));
-        sessions.start("c", session(2, 8));
-        sessions.end(1, Some("c"));
-        assert!(sessions.find("c", 2, "u").is_some());
+        start(&mut sessions, &of("c", 1), session(7));
+        start(&mut sessions, &of("c", 2), session(8));
+        sessions.end(1);
+        assert!(sessions.find(&of("c", 2)).is_some());
         assert_eq!(sessions.of_device(7).count(), 0);
-        sessions.end(2, Some("c"));
+        sessions.end(2);
         assert!(sessions.with_client_id("c").is_none());
+    }
+
+    #[test]
+    fn whoever_has_the_mark_of_another_has_nothing_else_of_it() {
+        let mut sessions = Sessions::default();
+        start(&mut sessions, &of("c", 1), session(7));
+        start(&mut sessions, &of("d", 1), session(8));
+        assert!(sessions.find(&of("c", 1)).is_none() && sessions.with_client_id("c").is_none());
+        assert_eq!((sessions.of_device(7).count(), sessions.of_device(8).count()), (0, 1));
+        assert_eq!(sessions.count(), 1);
     }
 
     #[test]
     fn the_will_of_an_ended_session_does_not_bring_it_back() {
         let mut sessions = Sessions::default();
-        sessions.start("c", session(1, 7));
-        sessions.end(1, Some("c"));
-        sessions.start("c", session(1, 7));
+        start(&mut sessions, &of("c", 1), session(7));
+        sessions.end(1);
+        start(&mut sessions, &of("c", 1), session(7));
         assert!(sessions.with_client_id("c").is_none());
         sessions.tick();
-        sessions.start("c", session(1, 7));
+        start(&mut sessions, &of("c", 1), session(7));
         assert!(sessions.with_client_id("c").is_some(), "the same address, used again");
     }
 
@@ -366,8 +415,8 @@ mod tests {
         sessions.handshake(1, "a");
         sessions.handshake(2, "b");
         assert_eq!(sessions.handshake_of(1), Some("a"));
-        sessions.start("c", session(1, 7));
-        sessions.end(2, None);
+        start(&mut sessions, &of("c", 1), session(7));
+        sessions.end(2);
         assert_eq!((sessions.handshake_of(1), sessions.handshake_of(2)), (None, None));
     }
 }

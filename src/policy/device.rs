@@ -36,6 +36,17 @@ pub enum Rights {
     Only(Option<RoleId>),
 }
 
+impl Rights {
+    /// The roles by which a device is judged.
+    #[must_use]
+    pub fn roles<'a>(&'a self, device: &'a Device) -> &'a [RoleId] {
+        match self {
+            Self::Own => &device.roles,
+            Self::Only(role) => role.as_slice(),
+        }
+    }
+}
+
 /// How a device proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CredentialKind {

@@ -14,6 +14,7 @@ use super::decision::{Question, Reason, Verdict};
 use super::device::{Credential, CredentialKind, Device, DeviceId, Rights, RoleId, SharedDevice, UnixSeconds};
 use super::revocation::Revocations;
 use super::role::{Role, judge};
+use super::rule::Names;
 use super::shared_map::Map;
 
 /// What is known of who a client is.
@@ -183,6 +184,10 @@ impl Snapshot {
         own.iter().copied().chain(only).filter_map(|id| self.roles.get(&id)).map(|role| &**role)
     }
 
+    fn roles_numbered<'s>(&'s self, ids: &'s [RoleId]) -> impl Iterator<Item = &'s Role> {
+        ids.iter().filter_map(|id| self.roles.get(id)).map(|role| &**role)
+    }
+
     /// The device that has this identity, and whether both are good now.
     ///
     /// This is the one question that every gate asks.
@@ -222,7 +227,12 @@ impl Snapshot {
 
     /// Whether a device with these rights may do this. Whether it may be here is a question of its own: [`Self::admit`].
     pub fn judge(&self, device: &Device, rights: Rights, client_id: Option<&str>, question: &Question<'_>) -> Verdict {
-        judge(self.roles_of(device, rights), &device.names(client_id), question)
+        self.judge_by(rights.roles(device), &device.names(client_id), question)
+    }
+
+    /// As [`Self::judge`], of somebody with these roles and names.
+    pub fn judge_by(&self, roles: &[RoleId], names: &Names<'_>, question: &Question<'_>) -> Verdict {
+        judge(self.roles_numbered(roles), names, question)
     }
 
     fn present_by_identity(
