@@ -10,7 +10,7 @@ use mosquitto_warden::store::feed::{Feed, Update};
 use mosquitto_warden::store::registry::{Beat, Registrant, Registry};
 use mosquitto_warden::store::{Beyond, OpenMode, Store};
 
-use crate::databases::on_servers;
+use crate::databases::{on_postgres, on_servers};
 use crate::reader::Reader;
 use crate::{Fresh, Kind, on_every_database};
 
@@ -221,6 +221,56 @@ fn a_notification_wakes_whoever_waits() {
         reader.feed.wait(Duration::from_mins(1)).await;
         assert!(begun.elapsed() < Duration::from_secs(5), "it waited for {:?}", begun.elapsed());
         assert_eq!(reader.update().await, [1]);
+    });
+}
+
+#[test]
+fn however_many_devices_there_are_all_are_read_with_what_is_theirs() {
+    on_every_database(async |fresh| {
+        // They are read five thousand at a time.
+        devices(&fresh, 10_001);
+        if fresh.kind == Kind::Sqlite {
+            fresh.sql(&format!("INSERT INTO devices (id, name) VALUES ({}, 'least'), (0, 'zero')", i64::MIN)).unwrap();
+        }
+        fresh.sql("INSERT INTO roles (name) VALUES ('r')").unwrap();
+        fresh
+            .sql("INSERT INTO credentials (device_id, kind, identity) SELECT id, 'x509_cn', name FROM devices")
+            .unwrap();
+        fresh
+            .sql("INSERT INTO device_roles SELECT d.id, r.id FROM devices d, roles r WHERE d.name <> 'd5000'")
+            .unwrap();
+        let reader = Reader::new(&fresh).await;
+        assert_eq!(reader.devices.len(), if fresh.kind == Kind::Sqlite { 10_003 } else { 10_001 });
+        for device in reader.devices.values() {
+            let identities: Vec<&str> = device.credentials.iter().map(|credential| &*credential.identity).collect();
+            assert_eq!(identities, [&*device.name]);
+            assert_eq!(device.roles.len(), usize::from(*device.name != *"d5000"), "{}", device.name);
+        }
+    });
+}
+
+#[test]
+fn who_follows_reads_what_is_new_and_not_the_whole_log() {
+    on_postgres(async |fresh| {
+        fresh.sql("INSERT INTO devices (name) SELECT 'd' || n FROM generate_series(1, 20000) AS n").unwrap();
+        let mut reader = Reader::new(&fresh).await;
+        // PostgreSQL counts when a connection ends, and shows it some time later.
+        let rows_read = "SELECT seq_tup_read, idx_scan FROM pg_stat_user_tables WHERE relname = 'change_log'";
+        let counted = async || {
+            let text = fresh.sql(rows_read).unwrap();
+            let (whole, by_index) = text.trim().split_once('|').unwrap();
+            (whole.parse::<u64>().unwrap(), by_index.parse::<u64>().unwrap())
+        };
+        let (whole, by_index) = counted().await;
+        for id in 1..=20 {
+            // More often than a statement is planned for its values.
+            revoke(&fresh, id);
+            assert_eq!(reader.update().await, [id]);
+            assert_eq!(reader.update().await, [] as [i64; 0]);
+        }
+        drop(reader);
+        let (now_whole, _) = soon(async || Some(counted().await).filter(|(_, now)| *now >= by_index + 40)).await;
+        assert!(now_whole - whole < 20_000, "{} entries were read to find 20", now_whole - whole);
     });
 }
 
