@@ -90,6 +90,7 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     consequences: Mutex<Consequences>,
     has_consequences: AtomicBool,
+    spent: Mutex<Vec<Spent>>,
     wake_again: AtomicBool,
     /// When the broker's thread has to be woken for something that it alone knows.
     wake_at: AtomicI64,
@@ -109,6 +110,9 @@ struct Shared {
     stillness: Mutex<Option<Stillness>>,
     progress: Progress,
 }
+
+/// What the broker's thread is done with.
+type Spent = Box<dyn std::fmt::Debug + Send>;
 
 /// The snapshot was never confirmed: it says nothing.
 const NEVER: i64 = i64::MIN;
@@ -156,6 +160,7 @@ impl Live {
             snapshot: ArcSwap::new(first.snapshot),
             consequences: Mutex::new(Consequences::default()),
             has_consequences: AtomicBool::new(false),
+            spent: Mutex::default(),
             wake_again: AtomicBool::new(false),
             wake_at: AtomicI64::new(UnixSeconds::MAX),
             started,
@@ -217,6 +222,12 @@ impl Live {
             .map_err(StartError::Thread)?;
         let threads = responders.into_iter().chain([thread]).collect();
         Ok(Self { shared, shown, stop: Some(stop), threads, keeper })
+    }
+
+    /// Has the thread that follows free what it has once made. To free a large table is when the C library puts all small
+    /// pieces of that thread's heap together, which takes milliseconds after a large change.
+    pub fn give_back(&self, spent: impl std::fmt::Debug + Send + 'static) {
+        lock(&self.shared.spent).push(Box::new(spent));
     }
 
     /// The current version. Load it once per question.

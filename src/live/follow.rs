@@ -232,6 +232,9 @@ impl Follower {
         loop {
             tokio::time::sleep(LOOK_AT_CLOCK).await;
             while self.former.borrow_mut().pop_front_if(|(since, _)| since.elapsed() > KEEP_FORMER).is_some() {}
+            // Taken first: the broker's thread, which adds to it, does not wait until all is freed.
+            let spent = std::mem::take(&mut *lock(&self.shared.spent));
+            drop(spent);
             self.report.borrow_mut().look(self.shared.reachable.load(Ordering::Acquire), self.shared.age());
             let now = unix_now();
             if now == then {

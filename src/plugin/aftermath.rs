@@ -70,7 +70,9 @@ impl Plugin {
                 break;
             }
             if !self.look_at_some(left, desk, &snapshot, (start, !broker.tells_of_connections())) {
-                aftermath.left = None;
+                if let Some(left) = aftermath.left.take() {
+                    self.live.give_back(left);
+                }
             } else if start.elapsed() > LOOKING_TIME {
                 break;
             }
