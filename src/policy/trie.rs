@@ -22,13 +22,15 @@ pub(super) struct Trie {
     root: Node,
 }
 
+/// What is below a node is behind pointers: tables have room for more than they hold, and a fleet may have a role, and so a
+/// tree, for each device.
 #[derive(Debug, Clone, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node, FixedState>,
+    literals: HashMap<Box<str>, Box<Node>, FixedState>,
     /// The length of the longest literal, so that a huge level need not be hashed.
     longest: usize,
     plus: Option<Box<Node>>,
-    patterns: BTreeMap<LevelPattern, Node>,
+    patterns: BTreeMap<LevelPattern, Box<Node>>,
     /// Rules that end here.
     ends: Vec<Terms>,
     /// Rules that end in a `#` below here, which match from here on.
@@ -92,6 +94,8 @@ impl Terms {
         let Rule { id, effect, actions, max_qos, retain, .. } = *rule;
         let terms = Self { rule: id, effect, actions, max_qos, retain };
         if !list.iter().any(|known| Self { rule: id, ..*known } == terms) {
+            // Most have one, and none more than some.
+            list.reserve_exact(1);
             list.push(terms);
         }
     }
