@@ -109,7 +109,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason.
+    /// Every reason that an expectation may name; those about passwords and about too many handshakes are not among them.
     pub const ALL: [Self; 25] = [
         Self::AllowedByRule,
         Self::DeniedByRule,
