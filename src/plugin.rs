@@ -331,10 +331,11 @@ impl Plugin {
 
     /// After a RELOAD the broker asks about every client once more, without what it proved: who is good is remembered.
     fn asked_again(&self, desk: &Desk, client: &impl Client) -> Option<Answer<Option<Arc<str>>>> {
-        let (sessions, client_id) = (desk.sessions.borrow(), client.client_id()?);
-        let session = sessions.find(&Connection { mark: client.mark(), client_id, user_name: client.user_name()? })?;
-        let snapshot = self.live.snapshot();
-        let good = self.still(&snapshot, session, client_id, unix_now()).is_ok();
+        let (client_id, user_name) = (client.client_id()?, client.user_name()?);
+        let connection = Connection { mark: client.mark(), client_id, user_name };
+        let mut sessions = desk.sessions.borrow_mut();
+        let held = sessions.find_held(&connection)?;
+        let good = self.renew_stay(held, &connection, &self.live.snapshot()).is_ok();
         Some(if good { Answer::Allow(None) } else { Answer::Deny })
     }
 

@@ -7,7 +7,7 @@ use arc_swap::Guard;
 
 use super::kick::Cause;
 use super::refusal::Refused;
-use super::session::{Connection, Proved, Session, Stay};
+use super::session::{Connection, Held, Proved, Session, Stay};
 use super::verdicts::StayId;
 use super::{Client, Desk, Plugin};
 use crate::config::{Expired, Unknown};
@@ -111,10 +111,8 @@ impl Plugin {
         let Connection { mark, client_id, user_name } = *connection;
         if let Ok(mut held) = RefMut::filter_map(desk.sessions.borrow_mut(), |sessions| sessions.find_held(connection))
         {
-            let (snapshot, now) = (self.live.snapshot(), unix_now());
-            if !held.stay.holds(snapshot.version(), now) {
-                held.stay = self.stay(&snapshot, &held.session, connection, now)?;
-            }
+            let snapshot = self.live.snapshot();
+            self.renew_stay(&mut held, connection, &snapshot)?;
             let stay = RefMut::map(held, |held| &mut held.stay);
             return Ok(Admitted { snapshot, standing: Standing::Session(stay) });
         }
@@ -193,16 +191,19 @@ impl Plugin {
         Present { device, rights: Rights::Only(role) }
     }
 
-    /// As [`Self::still`], and until when that holds unless the policy changes.
-    fn stay(
+    /// Finds out whether a session may still be here, as [`Self::still`], unless that is known.
+    pub(super) fn renew_stay(
         &self,
-        snapshot: &Snapshot,
-        session: &Session,
+        held: &mut Held,
         connection: &Connection<'_>,
-        now: UnixSeconds,
-    ) -> Result<Stay, Reason> {
-        let present = self.still(snapshot, session, connection.client_id, now)?;
-        Ok(stay(snapshot, present, &session.proved, connection, now))
+        snapshot: &Snapshot,
+    ) -> Result<(), Reason> {
+        let now = unix_now();
+        if !held.stay.holds(snapshot.version(), now) {
+            let present = self.still(snapshot, &held.session, connection.client_id, now)?;
+            held.stay = stay(snapshot, present, &held.session.proved, connection, now);
+        }
+        Ok(())
     }
 
     /// The device that a session belongs to, if it may still be here.
