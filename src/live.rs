@@ -19,11 +19,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::ffi::clock;
 use crate::policy::certificate::CertificateId;
 use crate::policy::decision::Reason;
 use crate::policy::device::{DeviceId, UnixSeconds};
@@ -383,10 +384,11 @@ impl Shared {
 }
 
 /// The present time. Policy and credentials are told it; they have no clock.
+///
+/// It is asked for at each message, and only seconds count, so it may be behind by some milliseconds.
 #[must_use]
 pub fn unix_now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
+    clock::coarse_seconds()
 }
 
 /// What a mutex guards stays whole when a thread panics: each is written in one step.

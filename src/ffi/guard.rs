@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use super::clock;
 
 /// Runs the body of a function that C calls. Should it panic, C gets `refusal` and the broker goes on.
 ///
@@ -14,13 +14,13 @@ use rustix::time::{ClockId, clock_gettime};
 pub(super) fn refuse_on_panic<T>(callback: &'static str, refusal: T, body: impl FnOnce() -> T) -> T {
     // What the body may have left half done is only ever read again through types that stay whole: RefCells give their
     // borrow back while unwinding, and a snapshot is never changed in place.
-    let start = MEASURED.load(Ordering::Relaxed).then(|| (Instant::now(), processor_time()));
+    let start = MEASURED.load(Ordering::Relaxed).then(|| (Instant::now(), clock::of_this_thread()));
     let result = catch_unwind(AssertUnwindSafe(|| {
         forced(callback);
         body()
     }));
     if let Some((start, processor)) = start {
-        note(callback, start.elapsed(), processor_time().saturating_sub(processor));
+        note(callback, start.elapsed(), clock::of_this_thread().saturating_sub(processor));
     }
     result.unwrap_or_else(|_| {
         let _ = catch_unwind(|| tracing::error!(callback, "panic in the plugin, answered as a refusal"));
@@ -66,11 +66,6 @@ pub(super) fn report_longest() {
         tracing::info!(callback, microseconds, processor, "longest callback so far");
         longest.told = true;
     }
-}
-
-/// How long this thread has been at work, which is the one that the broker has.
-fn processor_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Test builds panic in the callback that is named in the environment, so that a real broker can be shown to survive it.

@@ -14,6 +14,7 @@
 mod broker;
 mod callback;
 mod client;
+pub(crate) mod clock;
 mod entry;
 mod guard;
 mod handshake;
