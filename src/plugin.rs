@@ -12,6 +12,7 @@ mod aftermath;
 mod budget;
 mod keys;
 mod login;
+mod pieces;
 mod proofs;
 mod refusal;
 mod rush;
@@ -345,7 +346,7 @@ impl Plugin {
         // The tick throws off whoever is refused.
         let connection = Connection { mark: client.mark(), client_id, user_name };
         let refused = Refused { action: "connect", ..Refused::by(Reason::UnknownIdentity) };
-        let _ = self.admit(Some(desk), client, &connection, refused);
+        let _ = self.admit(Some(desk), client, &connection, self.live.snapshot(), refused);
     }
 
     /// Whether a client may do what it wants to.
@@ -360,6 +361,9 @@ impl Plugin {
             // The broker asks whether one that we are throwing off may keep its subscriptions.
             return if keeps { Answer::Allow(()) } else { Answer::Deny };
         }
+        // Loaded before anything is looked at that may be far away in memory: it is a barrier to the processor, which can
+        // wait for all that comes behind it at once.
+        let snapshot = self.live.snapshot();
         let client_id = client.client_id();
         let Some(user_name) = client.user_name() else {
             if self.config.unknown == Unknown::Deny {
@@ -368,40 +372,40 @@ impl Plugin {
             }
             return self.unknown();
         };
-        let refused = Refused { action, topic: attempt.topic, ..Refused::by(Reason::UnknownIdentity) };
         let connection = Connection { mark: client.mark(), client_id: client_id.unwrap_or_default(), user_name };
-        let admitted = match self.admit(desk, client, &connection, refused) {
+        let question = match attempt.access {
+            // No filter matches NUL, whatever is asked.
+            Access::To(action) => {
+                let topic = attempt.topic.unwrap_or("\0");
+                Some(Question { action, topic, qos: attempt.qos, retain: attempt.retain })
+            }
+            Access::Unsubscribe => None,
+        };
+        let verdicts = desk.map(|desk| &desk.verdicts);
+        let place =
+            verdicts.zip(question).and_then(|(table, question)| table.borrow().place(connection.mark, &question));
+        let refused = Refused { action, topic: attempt.topic, ..Refused::by(Reason::UnknownIdentity) };
+        let admitted = match self.admit(desk, client, &connection, snapshot, refused) {
             Ok(admitted) => admitted,
             Err(Reason::UnknownIdentity) => return self.unknown(),
             Err(_) => return Answer::Deny,
         };
-        let Access::To(action) = attempt.access else {
-            // To take back a subscription is no right that a rule could give.
-            return Answer::Allow(());
-        };
-        let question = Question {
-            action,
-            // No filter matches this, whatever is asked.
-            topic: attempt.topic.unwrap_or("\0"),
-            qos: attempt.qos,
-            retain: attempt.retain,
-        };
-        let verdicts = desk.map(|desk| &desk.verdicts);
-        let place = verdicts.zip(admitted.stay()).and_then(|(verdicts, stay)| verdicts.borrow().place(stay, &question));
-        let remembered = verdicts.zip(place.as_ref());
-        if remembered.is_some_and(|(verdicts, place)| verdicts.borrow().allow(place, &question)) {
+        // To take back a subscription is no right that a rule could give.
+        let Some(question) = question else { return Answer::Allow(()) };
+        let remembered = verdicts.zip(place).zip(admitted.stay());
+        if remembered.is_some_and(|((verdicts, place), stay)| verdicts.borrow().allow(place, stay, &question)) {
             return Answer::Allow(());
         }
         let names = admitted.names(client_id, user_name);
         let verdict = admitted.snapshot.judge_by(admitted.roles(), &names, &question);
         if verdict.allowed {
-            if let Some((verdicts, place)) = remembered {
-                verdicts.borrow_mut().remember(place, &question);
+            if let Some(((verdicts, place), stay)) = remembered {
+                verdicts.borrow_mut().remember(place, stay, &question);
             }
             return Answer::Allow(());
         }
         self.refusals.report(&Refused {
-            action: action.as_str(),
+            action,
             user_name: Some(user_name),
             device: Some(&admitted.device().name),
             client_id,

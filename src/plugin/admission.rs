@@ -78,11 +78,12 @@ impl Plugin {
         desk: Option<&'d Desk>,
         client: &impl Client,
         connection: &Connection<'_>,
+        snapshot: Guard<Arc<Snapshot>>,
         refused: Refused<'_>,
     ) -> Result<Admitted<'d>, Reason> {
         // No device speaks to the HTTP API of 2.1, which asks from a thread of its own.
         let Some(desk) = desk else { return Err(Reason::UnknownIdentity) };
-        let result = self.recognise(desk, client, connection);
+        let result = self.recognise(desk, client, connection, snapshot);
         if let Err(reason) = result {
             let Connection { client_id, user_name, .. } = *connection;
             let defer = reason == Reason::UnknownIdentity && self.config.unknown == Unknown::Defer;
@@ -107,11 +108,11 @@ impl Plugin {
         desk: &'d Desk,
         client: &impl Client,
         connection: &Connection<'_>,
+        snapshot: Guard<Arc<Snapshot>>,
     ) -> Result<Admitted<'d>, Reason> {
         let Connection { mark, client_id, user_name } = *connection;
         if let Ok(mut held) = RefMut::filter_map(desk.sessions.borrow_mut(), |sessions| sessions.find_held(connection))
         {
-            let snapshot = self.live.snapshot();
             self.renew_stay(&mut held, connection, &snapshot)?;
             let stay = RefMut::map(held, |held| &mut held.stay);
             return Ok(Admitted { snapshot, standing: Standing::Session(stay) });
@@ -131,7 +132,7 @@ impl Plugin {
             // Away, or about to have its will sent: nothing shows any more what it once proved.
             None => None,
         };
-        // Loaded only now: what was just confirmed may be newer than what there was before.
+        // Loaded again: what was just confirmed may be newer than what there was before.
         let snapshot = self.live.snapshot();
         let proof = proved.as_ref().map_or(Proof::UserName(user_name), Proved::proof);
         let now = unix_now();

@@ -3,11 +3,13 @@
 //! What a client proved is remembered here, because the broker shows its certificate or its PSK identity only at times; a
 //! session ends with its DISCONNECT event. All of it belongs to the broker's thread.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use super::pieces::{Keyed, Pieces};
 use super::verdicts::StayId;
 use crate::policy::certificate::{Certificate, CertificateId};
 use crate::policy::device::{CredentialKind, DeviceId, RoleId, SharedDevice, UnixSeconds};
@@ -82,8 +84,6 @@ impl Proved {
     }
 }
 
-type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
-
 /// That a session may stay, and until when nobody need ask again: the broker asks at every message.
 #[derive(Debug, Clone)]
 pub struct Stay {
@@ -111,9 +111,12 @@ impl Stay {
 
 /// A session, under which names the broker knows it, and what was last found out about it.
 ///
-/// All that is looked at for each message lies side by side: with very many sessions the processor waits for each place.
+/// All that is looked at for each message lies side by side, in the two lines of memory that processors fetch together:
+/// with very many sessions they wait for each place.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Held {
+    mark: ConnectionMark,
     client_id: CompactString,
     /// `None`: the same, as most have it.
     user_name: Option<CompactString>,
@@ -128,17 +131,27 @@ impl Held {
     }
 }
 
+impl Keyed for Held {
+    type Key = ConnectionMark;
+
+    fn key(&self) -> &ConnectionMark {
+        &self.mark
+    }
+}
+
+const _: () = assert!(size_of::<Held>() == 128, "two lines");
+
 /// The clients that are connected.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    by_mark: Map<ConnectionMark, Held>,
-    by_client_id: Map<CompactString, ConnectionMark>,
-    by_device: Map<DeviceId, Vec<ConnectionMark>>,
-    by_certificate: Map<CertificateId, Vec<ConnectionMark>>,
+    by_mark: Pieces<Held>,
+    by_client_id: Pieces<(CompactString, ConnectionMark)>,
+    by_device: Pieces<(DeviceId, Vec<ConnectionMark>)>,
+    by_certificate: Pieces<(CertificateId, Vec<ConnectionMark>)>,
     /// When the certificates of sessions expire.
     ends: BTreeSet<(UnixSeconds, ConnectionMark)>,
     /// The identities of PSK handshakes whose client id is not known yet.
-    handshakes: Map<ConnectionMark, Box<str>>,
+    handshakes: Pieces<(ConnectionMark, Box<str>)>,
     /// The connection that ended last. Its will is asked about afterwards, which must not bring it back.
     ended_last: Option<ConnectionMark>,
 }
@@ -159,14 +172,14 @@ impl Sessions {
     /// The session with this client id.
     #[must_use]
     pub fn with_client_id(&self, client_id: &str) -> Option<&Session> {
-        let held = self.by_mark.get(self.by_client_id.get(client_id)?)?;
-        Some(&held.session)
+        let (_, mark) = self.by_client_id.get(client_id)?;
+        self.by_mark.get(mark).map(|held| &*held.session)
     }
 
     /// The stored hash by which this session came in was replaced by another one of the same password.
     pub fn replace_hash(&mut self, client_id: &str, new: &str) {
         let mark = self.by_client_id.get(client_id);
-        if let Some(held) = mark.and_then(|mark| self.by_mark.get_mut(mark))
+        if let Some(held) = mark.and_then(|(_, mark)| self.by_mark.get_mut(mark))
             && let Proved::Password { hash, .. } = &mut held.session.proved
         {
             *hash = new.into();
@@ -210,21 +223,21 @@ impl Sessions {
             return;
         }
         self.forget(mark);
-        if let Some(former) = self.by_client_id.get(client_id) {
+        if let Some((_, former)) = self.by_client_id.get(client_id) {
             self.forget(*former);
         }
         if self.by_mark.len() < MOST_SESSIONS {
-            self.by_device.entry(session.device).or_default().push(mark);
+            add_to(&mut self.by_device, session.device, mark);
             if let Some(certificate) = session.proved.certificate() {
-                self.by_certificate.entry(certificate.id).or_default().push(mark);
+                add_to(&mut self.by_certificate, certificate.id, mark);
                 if !session.renewing {
                     self.ends.insert((certificate.not_after, mark));
                 }
             }
             let user_name = (user_name != client_id).then(|| user_name.into());
-            self.by_client_id.insert(client_id.into(), mark);
-            let held = Held { client_id: client_id.into(), user_name, stay, session: Box::new(session) };
-            self.by_mark.insert(mark, held);
+            self.by_client_id.insert((client_id.into(), mark));
+            let session = Box::new(session);
+            self.by_mark.insert(Held { mark, client_id: client_id.into(), user_name, stay, session });
         }
     }
 
@@ -245,19 +258,23 @@ impl Sessions {
         if self.ended_last == Some(mark) {
             self.ended_last = None;
         }
-        if self.handshakes.len() < MOST_HANDSHAKES || self.handshakes.contains_key(&mark) {
-            self.handshakes.insert(mark, identity.into());
+        if self.handshakes.len() < MOST_HANDSHAKES || self.handshakes.get(&mark).is_some() {
+            self.handshakes.insert((mark, identity.into()));
         }
     }
 
     /// The PSK identity of this connection, while its session has not started.
     #[must_use]
     pub fn handshake_of(&self, mark: ConnectionMark) -> Option<&str> {
-        self.handshakes.get(&mark).map(|identity| &**identity)
+        self.handshakes.get(&mark).map(|(_, identity)| &**identity)
     }
 
-    fn client_ids(&self, marks: Option<&Vec<ConnectionMark>>) -> impl Iterator<Item = &str> {
-        marks.into_iter().flatten().filter_map(|mark| self.by_mark.get(mark)).map(|held| &*held.client_id)
+    fn client_ids<'a, K>(&'a self, marks: Option<&'a (K, Vec<ConnectionMark>)>) -> impl Iterator<Item = &'a str> {
+        marks
+            .into_iter()
+            .flat_map(|(_, marks)| marks)
+            .filter_map(|mark| self.by_mark.get(mark))
+            .map(|held| &*held.client_id)
     }
 
     fn forget(&mut self, mark: ConnectionMark) {
@@ -271,11 +288,18 @@ impl Sessions {
     }
 }
 
-fn remove_from<K: Eq + std::hash::Hash>(map: &mut Map<K, Vec<ConnectionMark>>, key: &K, mark: ConnectionMark) {
-    if let Some(marks) = map.get_mut(key) {
+fn add_to<K: Hash + Eq>(table: &mut Pieces<(K, Vec<ConnectionMark>)>, key: K, mark: ConnectionMark) {
+    match table.get_mut(&key) {
+        Some((_, marks)) => marks.push(mark),
+        None => table.insert((key, vec![mark])),
+    }
+}
+
+fn remove_from<K: Hash + Eq>(table: &mut Pieces<(K, Vec<ConnectionMark>)>, key: &K, mark: ConnectionMark) {
+    if let Some((_, marks)) = table.get_mut(key) {
         marks.retain(|other| *other != mark);
         if marks.is_empty() {
-            map.remove(key);
+            table.remove(key);
         }
     }
 }

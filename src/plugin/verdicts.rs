@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 
+use super::session::ConnectionMark;
 use crate::policy::decision::{Action, Question};
 
 /// How many answers are remembered.
 const PLACES: usize = 8_192;
 const PLACES_U64: u64 = PLACES as u64;
 /// What is asked about a longer topic is looked up each time.
-const MOST_BYTES: usize = 84;
+const MOST_BYTES: usize = 116;
 
 /// Tells each stay from every other in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,8 +32,9 @@ impl StayId {
     }
 }
 
-/// A question that was answered with yes.
+/// A question that was answered with yes. With a topic of up to 52 bytes, it is one line of the processor's caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(64))]
 struct Allowed {
     stay: StayId,
     action: Action,
@@ -42,11 +44,12 @@ struct Allowed {
     topic: [u8; MOST_BYTES],
 }
 
-/// Where the answer to a question of a stay is, if it is known.
+/// Where the answer to a question of a connection is, if it is known.
+///
+/// It does not depend on the stay, so that the processor can fetch it while it waits for the session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     index: usize,
-    stay: StayId,
     length: u8,
 }
 
@@ -65,26 +68,26 @@ impl Default for Verdicts {
 
 impl Verdicts {
     /// Where the answer to this would be; nowhere, if the topic has no room.
-    pub(super) fn place(&self, stay: StayId, question: &Question<'_>) -> Option<Place> {
+    pub(super) fn place(&self, mark: ConnectionMark, question: &Question<'_>) -> Option<Place> {
         let length = u8::try_from(question.topic.len()).ok().filter(|length| usize::from(*length) <= MOST_BYTES)?;
-        let hash = self.hasher.hash_one((stay, question.action, question.topic.as_bytes()));
+        let hash = self.hasher.hash_one((mark, question.action, question.topic.as_bytes()));
         let index = usize::try_from(hash % PLACES_U64).ok()?;
-        Some(Place { index, stay, length })
+        Some(Place { index, length })
     }
 
-    /// Whether this was asked before, and allowed.
-    pub(super) fn allow(&self, place: &Place, question: &Question<'_>) -> bool {
+    /// Whether this was asked before in this stay, and allowed.
+    pub(super) fn allow(&self, place: Place, stay: StayId, question: &Question<'_>) -> bool {
         let Some(Some(known)) = self.places.get(place.index) else { return false };
-        known.stay == place.stay
+        known.stay == stay
             && known.action == question.action
             && known.qos == question.qos
             && known.retain == question.retain
             && known.topic.get(..usize::from(known.length)) == Some(question.topic.as_bytes())
     }
 
-    /// This was allowed.
-    pub(super) fn remember(&mut self, place: &Place, question: &Question<'_>) {
-        let Place { index, stay, length } = *place;
+    /// This was allowed in this stay.
+    pub(super) fn remember(&mut self, place: Place, stay: StayId, question: &Question<'_>) {
+        let Place { index, length } = place;
         let Question { action, topic: text, qos, retain } = *question;
         let Some(at) = self.places.get_mut(index) else { return };
         let known = at.insert(Allowed { stay, action, qos, retain, length, topic: [0; MOST_BYTES] });
@@ -98,15 +101,17 @@ impl Verdicts {
 mod tests {
     use super::*;
 
+    /// All of one connection: what one stay allows must not be found in another.
+    const MARK: ConnectionMark = 1;
     const ASKED: Question<'_> = Question { action: Action::Publish, topic: "a/b", qos: 1, retain: false };
 
     fn knows(verdicts: &Verdicts, stay: StayId, question: &Question<'_>) -> bool {
-        verdicts.place(stay, question).is_some_and(|place| verdicts.allow(&place, question))
+        verdicts.place(MARK, question).is_some_and(|place| verdicts.allow(place, stay, question))
     }
 
     fn remember(verdicts: &mut Verdicts, stay: StayId, question: &Question<'_>) {
-        if let Some(place) = verdicts.place(stay, question) {
-            verdicts.remember(&place, question);
+        if let Some(place) = verdicts.place(MARK, question) {
+            verdicts.remember(place, stay, question);
         }
     }
 
