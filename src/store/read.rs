@@ -13,7 +13,7 @@ use crate::policy::role::Role;
 /// How many devices, roles or certificates are asked for at once when changes are read.
 const BATCH: usize = 500;
 /// How many devices are read together when all are: what is in the making beside those that are done.
-const PAGE: usize = 5_000;
+pub(super) const PAGE: usize = 5_000;
 
 /// What an entry of a change log is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,6 +13,10 @@ use super::read::{self, Entity};
 use super::{OpenMode, StoreError, file, schema};
 use crate::ffi::wal_index::{Header, WalIndex};
 
+/// How many rows SQLite's thread may be ahead of the one that reads them. Where it has to wait, each row that is read
+/// wakes it for the next one.
+const ROWS_AHEAD: usize = 2 * read::PAGE;
+
 /// How every connection to a file is made.
 pub fn connect_options(path: &Path, read_only_use: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -21,6 +25,7 @@ pub fn connect_options(path: &Path, read_only_use: bool) -> SqliteConnectOptions
         .create_if_missing(false)
         .foreign_keys(true)
         .busy_timeout(std::time::Duration::from_secs(5))
+        .row_buffer_size(ROWS_AHEAD)
         // Identities and sealed secrets are among what statements carry.
         .disable_statement_logging()
 }
