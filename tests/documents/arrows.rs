@@ -15,7 +15,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("import", &["policy", "credential"]),
     ("key_file", &["credential", "system_user"]),
     ("store", &["policy", "credential", "database", "system_user", "ffi::wal_index"]),
-    ("live", &["store", "policy", "credential", "database", "log"]),
+    ("live", &["store", "policy", "credential", "database", "log", "ffi::clock"]),
     ("plugin", &["live", "policy", "credential", "config", "key_file"]),
     ("ffi", &["plugin", "policy", "config", "log"]),
     ("cli", &["audit", "store", "policy", "credential", "import", "config", "database", "key_file", "system_user"]),
