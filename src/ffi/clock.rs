@@ -6,8 +6,9 @@ use std::time::Duration;
 
 /// Seconds since 1970, behind by some milliseconds at the most: what this costs is a fraction of what
 /// [`SystemTime`](std::time::SystemTime) does (`clock_gettime(2)`, `CLOCK_REALTIME_COARSE`).
+#[allow(clippy::useless_conversion, reason = "it has 32 bits on some machines")]
 pub(crate) fn coarse_seconds() -> i64 {
-    read(libc::CLOCK_REALTIME_COARSE).tv_sec
+    read(libc::CLOCK_REALTIME_COARSE).tv_sec.into()
 }
 
 /// How long this thread has been at work.
