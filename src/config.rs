@@ -258,6 +258,12 @@ pub enum Ocsp {
 }
 
 impl Config {
+    /// Whether there is anybody else to talk to than a file: a server with the database, or responders.
+    #[must_use]
+    pub fn needs_sockets(&self) -> bool {
+        self.database.path().is_none() || self.ocsp != Ocsp::Off
+    }
+
     /// What makes sense of each option alone, and none of them together.
     pub fn warnings(&self) -> impl Iterator<Item = &'static str> {
         let reads = self.start_without_database.may_use_the_cache();

@@ -22,8 +22,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::database::Database;
 use crate::ffi::clock;
 use crate::policy::certificate::CertificateId;
 use crate::policy::decision::Reason;
@@ -124,7 +126,7 @@ impl Live {
     /// Returns when the first snapshot is there, or when it is clear that there is none yet and that this is accepted.
     /// `wake` is called from the thread whenever there are [`Consequences`].
     pub fn start(mut sources: Sources, wake: impl Fn() + Send + 'static) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let runtime = runtime_for(&sources.database).map_err(StartError::Thread)?;
         let mut revocations = Revocations::with_demands(sources.demands);
         for (name, list) in sources.lists.take() {
             revocations.change_list(&name, Some(list));
@@ -389,6 +391,19 @@ impl Shared {
 #[must_use]
 pub fn unix_now() -> UnixSeconds {
     clock::coarse_seconds()
+}
+
+/// What a database is asked with, on the thread that calls.
+///
+/// For a file it has no part that waits for sockets, and so no descriptor of its own: the broker's thread can wake it where
+/// both have not the same table of descriptors (`ffi::thread`).
+fn runtime_for(database: &Database) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_time();
+    if database.path().is_none() {
+        builder.enable_io();
+    }
+    builder.build()
 }
 
 /// What a mutex guards stays whole when a thread panics: each is written in one step.

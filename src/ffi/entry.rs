@@ -8,7 +8,7 @@ use tracing::Level;
 use super::broker::{Broker, Functions};
 use super::client::text;
 use super::guard::{measure, refuse_on_panic};
-use super::thread::{MainThread, apart};
+use super::thread::{MainThread, apart, keep_own_descriptors};
 use super::wake::Waker;
 use super::{callback, handshake, sys, version};
 use crate::config::{self, Config, Problems};
@@ -184,7 +184,12 @@ pub(super) unsafe fn start(
 
 /// [`Plugin::start`], on a thread of its own.
 fn start_apart(config: Config, mosquitto: &str, wake: impl Fn() + Send + 'static) -> Result<Plugin, Vec<NoStart>> {
-    let started = apart("warden-start", || Plugin::start(config, mosquitto, wake));
+    let started = apart("warden-start", || {
+        if !config.needs_sockets() {
+            keep_own_descriptors();
+        }
+        Plugin::start(config, mosquitto, wake)
+    });
     started.unwrap_or_else(|error| Err(vec![NoStart::Thread(error)]))
 }
 

@@ -39,6 +39,30 @@ pub(super) fn apart<T: Send>(name: &str, body: impl FnOnce() -> T + Send) -> std
     })
 }
 
+/// Has the calling thread, and all that it will start, keep their descriptors in a table of their own, with nothing in it
+/// but standard input and output. Without it all works too.
+///
+/// The kernel looks up a descriptor for a thread that has its table to itself without counting who else uses it. The broker
+/// names several for each message, and its thread is the only one that works with its table, as it was without us.
+///
+/// No descriptor may then be given from one side to the other, nor may the broker's thread do to anything of ours what
+/// writes to one. A tokio runtime that waits for sockets is woken like that.
+pub(super) fn keep_own_descriptors() {
+    #[cfg(target_os = "linux")]
+    {
+        const FIRST: libc::c_uint = 3;
+        // SAFETY: close_range(2) with this flag closes nothing in the table that the thread has had: the broker's stays as
+        // it is. Nobody has kept a number from it on this thread, which has opened nothing yet. Kernels before 5.9 do not
+        // know the call, and some sandboxes forbid it; both leave everything as it was.
+        let result =
+            unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) };
+        if result != 0 {
+            let error = std::io::Error::last_os_error();
+            tracing::debug!(%error, "the threads of the plugin have their descriptors in one table with the broker's");
+        }
+    }
+}
+
 /// A number that no other living thread has: the address of something it has of its own.
 fn this_thread() -> usize {
     thread_local!(static HERE: u8 = const { 0 });

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::NICE;
+use super::{NICE, runtime_for};
 use crate::credential::password::{Cost, upgrade};
 use crate::database::Database;
 use crate::log::causes;
@@ -50,7 +50,7 @@ pub struct Upgrades {
 impl Upgrades {
     /// Starts the thread. The database is opened when there is something to write.
     pub fn start(database: &Database, cost: Cost) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime_for(database)?;
         let (sender, asked) = mpsc::channel(MOST_WAITING);
         let (stop, stopped) = oneshot::channel::<()>();
         let database = database.clone();

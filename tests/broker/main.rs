@@ -32,6 +32,8 @@ mod crowds;
 mod damage;
 /// One policy on a server, for one broker or several.
 mod databases;
+/// Whose table of descriptors the plugin's threads use.
+mod descriptors;
 /// Who is let in, and who is not: identities and client ids.
 mod entry;
 /// Faults of a database server and of the way to it: who is here stays, and who is revoked is not let in.

@@ -78,7 +78,7 @@ fn links_lead_somewhere() {
             let target = here(document).with_file_name(path);
             let target = if path.is_empty() { here(document) } else { target };
             assert!(target.exists(), "{document} links to {link}");
-            let slug = |heading: &str| heading.to_lowercase().replace(' ', "-").replace([',', '.', '`'], "");
+            let slug = |heading: &str| heading.to_lowercase().replace(' ', "-").replace([',', '.', '`', '\''], "");
             let headings = || std::fs::read_to_string(&target).unwrap();
             let found = anchor.is_empty()
                 || headings()

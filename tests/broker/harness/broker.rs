@@ -189,6 +189,19 @@ impl Broker {
         Duration::from_nanos(threads.map(|thread| nanoseconds(thread.unwrap())).sum())
     }
 
+    /// What the descriptors of its own thread stand for.
+    pub(crate) fn descriptors(&self) -> Vec<PathBuf> {
+        descriptors(Path::new(&format!("/proc/{0}/task/{0}", self.pid())))
+    }
+
+    /// What the descriptors of a thread that something else has started stand for.
+    pub(crate) fn descriptors_of(&self, thread: &str) -> Vec<PathBuf> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let is_it = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim_end() == thread);
+        let path = threads.map(|thread| thread.unwrap().path()).find(is_it);
+        descriptors(&path.unwrap_or_else(|| panic!("there is no thread `{thread}`")))
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -205,6 +218,12 @@ impl Broker {
         let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
+}
+
+fn descriptors(thread: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(thread.join("fd")).unwrap();
+    // One that is closed meanwhile stands for nothing.
+    entries.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect()
 }
 
 impl Drop for Broker {
