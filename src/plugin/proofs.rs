@@ -23,7 +23,8 @@ pub(super) struct Proofs {
 struct Known {
     /// Of the user name and the stored hash.
     credential: [u8; 32],
-    proof: Zeroizing<[u8; 32]>,
+    /// Of the password too. BLAKE3 compares its hashes in constant time.
+    proof: Zeroizing<blake3::Hash>,
 }
 
 impl std::fmt::Debug for Known {
@@ -49,10 +50,9 @@ impl Proofs {
 
     /// Whether this password was right for this stored hash.
     pub(super) fn knows(&mut self, device: DeviceId, user_name: &str, hash: &str, password: &[u8]) -> bool {
-        let (credential, proof) = (self.credential(user_name, hash), self.proof(user_name, hash, password));
-        let known = self.known.get(&device).and_then(|all| all.iter().find(|known| known.credential == credential));
-        // In constant time: BLAKE3 compares its hashes so.
-        known.is_some_and(|known| blake3::Hash::from_bytes(*known.proof) == blake3::Hash::from_bytes(*proof))
+        let proof = self.proof(user_name, hash, password);
+        let known = self.known.get(&device);
+        known.is_some_and(|known| known.iter().any(|known| known.proof == proof))
     }
 
     /// This password is right for this stored hash.
@@ -90,26 +90,29 @@ impl Proofs {
 
     /// What a user name is counted under.
     pub(super) fn tried(&self, user_name: &str) -> Tried {
-        *self.digest(b"tried", &[user_name.as_bytes()]).first_chunk().unwrap_or(&[0; 16])
+        *self.digest(b"tried", &[user_name.as_bytes()]).as_bytes().first_chunk().unwrap_or(&[0; 16])
     }
 
     fn credential(&self, user_name: &str, hash: &str) -> [u8; 32] {
-        *self.digest(b"credential", &[user_name.as_bytes(), hash.as_bytes()])
+        *self.digest(b"credential", &[user_name.as_bytes(), hash.as_bytes()]).as_bytes()
     }
 
-    fn proof(&self, user_name: &str, hash: &str, password: &[u8]) -> Zeroizing<[u8; 32]> {
-        self.digest(b"proof", &[user_name.as_bytes(), hash.as_bytes(), password])
+    fn proof(&self, user_name: &str, hash: &str, password: &[u8]) -> Zeroizing<blake3::Hash> {
+        Zeroizing::new(self.digest(b"proof", &[user_name.as_bytes(), hash.as_bytes(), password]))
     }
 
-    fn digest(&self, purpose: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        for part in std::iter::once(&purpose).chain(parts) {
+    /// Of all parts in one piece: a hasher that takes them one by one is two kilobytes that would have to be wiped.
+    fn digest(&self, purpose: &[u8], parts: &[&[u8]]) -> blake3::Hash {
+        let parts = || std::iter::once(&purpose).chain(parts);
+        let length = parts().map(|part| size_of::<u64>() + part.len()).sum();
+        // With room for all from the start, so that no part of it is left where it was before.
+        let mut text = Zeroizing::new(Vec::with_capacity(length));
+        for part in parts() {
             // With its length in front, so that nothing can pass from one part to the next.
-            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+            text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            text.extend_from_slice(part);
         }
-        let digest = Zeroizing::new(*hasher.finalize().as_bytes());
-        zeroize::Zeroize::zeroize(&mut hasher);
-        digest
+        blake3::keyed_hash(&self.key, &text)
     }
 }
 
