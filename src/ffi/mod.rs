@@ -18,6 +18,7 @@ pub(crate) mod clock;
 mod entry;
 mod guard;
 mod handshake;
+pub(crate) mod sqlite_memory;
 mod sys;
 mod thread;
 mod version;

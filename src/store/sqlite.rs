@@ -11,6 +11,7 @@ use super::connection::{Ask, Connection, Inner, Purpose, sql};
 use super::feed::Update;
 use super::read::{self, Entity};
 use super::{OpenMode, StoreError, file, schema};
+use crate::ffi::sqlite_memory::leave_uncounted;
 use crate::ffi::wal_index::{Header, WalIndex};
 
 /// How many rows SQLite's thread may be ahead of the one that reads them. Where it has to wait, each row that is read
@@ -19,6 +20,7 @@ const ROWS_AHEAD: usize = 2 * read::PAGE;
 
 /// How every connection to a file is made.
 pub fn connect_options(path: &Path, read_only_use: bool) -> SqliteConnectOptions {
+    leave_uncounted();
     SqliteConnectOptions::new()
         .filename(path)
         .read_only(read_only_use)

@@ -14,7 +14,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("log", &[]),
     ("import", &["policy", "credential"]),
     ("key_file", &["credential", "system_user"]),
-    ("store", &["policy", "credential", "database", "system_user", "ffi::wal_index"]),
+    ("store", &["policy", "credential", "database", "system_user", "ffi::wal_index", "ffi::sqlite_memory"]),
     ("live", &["store", "policy", "credential", "database", "log", "ffi::clock"]),
     ("plugin", &["live", "policy", "credential", "config", "key_file"]),
     ("ffi", &["plugin", "policy", "config", "log"]),
