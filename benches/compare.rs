@@ -48,7 +48,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use choice::Choice;
-use connect::{CONNECTIONS, Doors};
+use connect::{CLIENTS, Doors, TURNS_OF_PLAIN};
 use control::{Control, Listener, Running};
 use hang_up::RELOADS;
 use harness::Mosquitto;
@@ -108,7 +108,7 @@ fn headings(sessions: usize) -> BTreeMap<Part, (String, &'static [&'static str])
             Part::Connect,
             format!(
                 "Connections (TLS handshake, CONNECT, CONNACK, DISCONNECT), one after the other; median of {ROUNDS} \
-                 alternating rounds of {CONNECTIONS}; CPU time of the broker for one."
+                 alternating rounds of {CLIENTS}, plain {TURNS_OF_PLAIN} times as many; CPU time of the broker for one."
             ),
             RATE,
         ),
