@@ -95,6 +95,9 @@ struct Shared {
     has_consequences: AtomicBool,
     spent: Mutex<Vec<Spent>>,
     wake_again: AtomicBool,
+    /// Whether the broker's thread was woken and has not ticked since.
+    unheard: AtomicBool,
+    insist: Notify,
     /// When the broker's thread has to be woken for something that it alone knows.
     wake_at: AtomicI64,
     started: Instant,
@@ -165,6 +168,8 @@ impl Live {
             has_consequences: AtomicBool::new(false),
             spent: Mutex::default(),
             wake_again: AtomicBool::new(false),
+            unheard: AtomicBool::new(false),
+            insist: Notify::new(),
             wake_at: AtomicI64::new(UnixSeconds::MAX),
             started,
             confirmed_at: AtomicI64::new(first.confirmed_at),
@@ -292,6 +297,11 @@ impl Live {
         if let Some(sender) = &self.shown {
             let _ = sender.try_send(shown);
         }
+    }
+
+    /// The broker's thread ticks. To be said before anything else is asked in a tick: what comes after it wakes it anew.
+    pub fn heard(&self) {
+        self.shared.unheard.swap(false, Ordering::AcqRel);
     }
 
     /// What the versions since the last call mean for those who are connected.

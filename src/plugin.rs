@@ -435,6 +435,7 @@ impl Plugin {
     /// Throws off whom the policy no longer lets be here.
     pub fn tick(&self, desk: &Desk, broker: &impl Broker) {
         desk.ticked.set(true);
+        self.live.heard();
         desk.reloading.set(false);
         desk.sessions.borrow_mut().tick();
         self.see_to_changes(desk, broker, Instant::now());

@@ -27,6 +27,11 @@ use crate::store::feed::{Feed, Update};
 /// How often it is asked whether credentials have ended; they end at full seconds.
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(50);
 
+/// How soon the broker's thread is woken again that has not ticked since; each time it is left twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// How long it sleeps at most.
+const SLEEP_OF_BROKERS: Duration = Duration::from_millis(100);
+
 /// How long a policy is kept after another has taken its place: longer than any callback, so that it is never the broker's
 /// thread that has to free a million devices.
 const KEEP_FORMER: Duration = Duration::from_secs(1);
@@ -114,7 +119,7 @@ impl Follower {
     /// All that the thread does. The parts take turns, and none of them awaits anything between reading the snapshot and
     /// putting another in its place.
     pub(super) async fn run(&self, feed: Option<Feed>, notices: mpsc::Receiver<Notice>) {
-        tokio::join!(self.follow(feed), self.hear(notices), self.keep_time());
+        tokio::join!(self.follow(feed), self.hear(notices), self.keep_time(), self.insist());
     }
 
     /// Follows the database.
@@ -133,7 +138,7 @@ impl Follower {
                     self.report.borrow_mut().back(self.shared.snapshot.load().revision());
                     backoff.reset();
                     if self.shared.wake_again.swap(false, Ordering::AcqRel) {
-                        (self.wake)();
+                        self.wake_broker();
                     }
                     // Sleeps until it is time to ask, or until somebody waits for an answer.
                     tokio::select! {
@@ -171,7 +176,7 @@ impl Follower {
         self.put(self.door.update(feed).await?, begun);
         if self.shared.progress.place(self.shared.snapshot.load().revision(), feed.checkpoint()) {
             // Somebody waits to hear that everything up to it is done.
-            (self.wake)();
+            self.wake_broker();
         }
         Ok(())
     }
@@ -245,10 +250,34 @@ impl Follower {
             let leaving: Vec<Leaving> = leaving((&snapshot, then), (&snapshot, now), changed.iter().copied()).collect();
             self.tell(changed, leaving, []);
             if now >= self.shared.wake_at.load(Ordering::Acquire) {
-                (self.wake)();
+                self.wake_broker();
             }
             // A clock that was put back shows some ends twice, which is nothing to those who have left.
             then = now;
+        }
+    }
+
+    /// Has the broker's thread tick soon.
+    fn wake_broker(&self) {
+        self.shared.unheard.store(true, Ordering::Release);
+        (self.wake)();
+        self.shared.insist.notify_one();
+    }
+
+    /// Wakes the broker's thread again where it has not ticked since: who is woken just before going to sleep sleeps all
+    /// the same.
+    async fn insist(&self) {
+        loop {
+            self.shared.insist.notified().await;
+            let mut pause = FIRST_PAUSE;
+            while pause < SLEEP_OF_BROKERS {
+                tokio::time::sleep(pause).await;
+                if !self.shared.unheard.load(Ordering::Acquire) {
+                    break;
+                }
+                (self.wake)();
+                pause *= 2;
+            }
         }
     }
 
@@ -268,7 +297,7 @@ impl Follower {
         *lock(&self.shared.consequences) = consequences;
         if any {
             self.shared.has_consequences.store(true, Ordering::Release);
-            (self.wake)();
+            self.wake_broker();
         }
     }
 }

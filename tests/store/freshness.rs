@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -48,6 +49,24 @@ fn what_is_committed_before_the_question_is_in_the_policy() {
                 assert_eq!(found, expected, "commit {number}, question {question}");
             }
         }
+    });
+}
+
+#[test]
+fn who_is_woken_and_does_not_tick_is_woken_again() {
+    on_every_database(async |fresh| {
+        fresh.sql("INSERT INTO devices (name) VALUES ('d1')").unwrap();
+        let (wake, woken) = mpsc::channel();
+        let sources = Sources::only(fresh.database.clone());
+        let start = || Live::start(sources, move || wake.send(()).unwrap_or_default()).unwrap();
+        let live = thread::spawn(start).join().unwrap();
+        assert!(woken.try_recv().is_err(), "nothing has happened yet");
+        fresh.sql("UPDATE devices SET status = 'revoked' WHERE name = 'd1'").unwrap();
+        for time in 0..3 {
+            assert_eq!(woken.recv_timeout(Duration::from_secs(30)), Ok(()), "{time}");
+        }
+        live.heard();
+        assert!(live.take_consequences().is_some());
     });
 }
 
