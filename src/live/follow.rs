@@ -271,7 +271,14 @@ impl Follower {
             self.shared.insist.notified().await;
             let mut pause = FIRST_PAUSE;
             while pause < SLEEP_OF_BROKERS {
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    // Another wake, which does not inherit how long the one before was not heard.
+                    () = self.shared.insist.notified() => {
+                        pause = FIRST_PAUSE;
+                        continue;
+                    }
+                }
                 if !self.shared.unheard.load(Ordering::Acquire) {
                     break;
                 }
