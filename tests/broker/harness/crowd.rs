@@ -24,6 +24,8 @@ pub(crate) enum Heard {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     clients: Vec<Option<Client>>,
+    /// Those that were closed. To free what TLS has for each takes a while, in which the others would not be heard.
+    gone: Vec<Client>,
     /// Tells which of them have something to read, however many there are.
     epoll: OwnedFd,
 }
@@ -36,7 +38,7 @@ impl Crowd {
             epoll::add(&epoll, &client, epoll::EventData::new_u64(index), epoll::EventFlags::IN).unwrap();
             Some(client)
         };
-        Self { clients: (0..).zip(clients).map(quiet).collect(), epoll }
+        Self { clients: (0..).zip(clients).map(quiet).collect(), gone: Vec::new(), epoll }
     }
 
     /// How many are connected, as far as they have heard.
@@ -77,7 +79,9 @@ impl Crowd {
             Ok(packet) => Some(Heard::Packet(packet)),
             Err(End::Silent) => None,
             Err(_) => {
-                self.clients[index] = None;
+                let client = self.clients[index].take()?;
+                epoll::delete(&self.epoll, &client).unwrap();
+                self.gone.push(client);
                 Some(Heard::Closed)
             }
         }
