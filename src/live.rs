@@ -94,10 +94,9 @@ struct Shared {
     consequences: Mutex<Consequences>,
     has_consequences: AtomicBool,
     spent: Mutex<Vec<Spent>>,
-    wake_again: AtomicBool,
-    /// Whether the broker's thread was woken and has not ticked since.
+    /// Whether the broker's thread is to tick and has not since.
     unheard: AtomicBool,
-    insist: Notify,
+    wants_tick: Notify,
     /// When the broker's thread has to be woken for something that it alone knows.
     wake_at: AtomicI64,
     started: Instant,
@@ -167,9 +166,8 @@ impl Live {
             consequences: Mutex::new(Consequences::default()),
             has_consequences: AtomicBool::new(false),
             spent: Mutex::default(),
-            wake_again: AtomicBool::new(false),
             unheard: AtomicBool::new(false),
-            insist: Notify::new(),
+            wants_tick: Notify::new(),
             wake_at: AtomicI64::new(UnixSeconds::MAX),
             started,
             confirmed_at: AtomicI64::new(first.confirmed_at),
@@ -336,8 +334,7 @@ impl Live {
 
     /// Has the broker's thread woken once more, soon: it left work for its next tick.
     pub fn wake_again(&self) {
-        self.shared.wake_again.store(true, Ordering::Release);
-        self.shared.ask.notify_one();
+        self.shared.want_tick();
     }
 }
 
@@ -354,6 +351,12 @@ impl Drop for Live {
 }
 
 impl Shared {
+    /// Has the broker's thread tick soon.
+    fn want_tick(&self) {
+        self.unheard.store(true, Ordering::Release);
+        self.wants_tick.notify_one();
+    }
+
     /// The database has answered everything up to this question, as of a moment at which it was asked.
     fn confirmed(&self, question: u64, asked: Instant, stillness: Option<Stillness>) {
         let then = asked.saturating_duration_since(self.started);

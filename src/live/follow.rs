@@ -119,7 +119,7 @@ impl Follower {
     /// All that the thread does. The parts take turns, and none of them awaits anything between reading the snapshot and
     /// putting another in its place.
     pub(super) async fn run(&self, feed: Option<Feed>, notices: mpsc::Receiver<Notice>) {
-        tokio::join!(self.follow(feed), self.hear(notices), self.keep_time(), self.insist());
+        tokio::join!(self.follow(feed), self.hear(notices), self.keep_time(), self.see_to_ticks());
     }
 
     /// Follows the database.
@@ -137,9 +137,6 @@ impl Follower {
                     self.shelf.confirm(confirmed);
                     self.report.borrow_mut().back(self.shared.snapshot.load().revision());
                     backoff.reset();
-                    if self.shared.wake_again.swap(false, Ordering::AcqRel) {
-                        self.wake_broker();
-                    }
                     // Sleeps until it is time to ask, or until somebody waits for an answer.
                     tokio::select! {
                         () = feed.wait(self.poll_interval) => {}
@@ -176,7 +173,7 @@ impl Follower {
         self.put(self.door.update(feed).await?, begun);
         if self.shared.progress.place(self.shared.snapshot.load().revision(), feed.checkpoint()) {
             // Somebody waits to hear that everything up to it is done.
-            self.wake_broker();
+            self.shared.want_tick();
         }
         Ok(())
     }
@@ -250,40 +247,26 @@ impl Follower {
             let leaving: Vec<Leaving> = leaving((&snapshot, then), (&snapshot, now), changed.iter().copied()).collect();
             self.tell(changed, leaving, []);
             if now >= self.shared.wake_at.load(Ordering::Acquire) {
-                self.wake_broker();
+                self.shared.want_tick();
             }
             // A clock that was put back shows some ends twice, which is nothing to those who have left.
             then = now;
         }
     }
 
-    /// Has the broker's thread tick soon.
-    fn wake_broker(&self) {
-        self.shared.unheard.store(true, Ordering::Release);
-        (self.wake)();
-        self.shared.insist.notify_one();
-    }
-
-    /// Wakes the broker's thread again where it has not ticked since: who is woken just before going to sleep sleeps all
-    /// the same.
-    async fn insist(&self) {
+    /// Wakes the broker's thread when it is to tick, and again where it has not: who is woken just before going to sleep
+    /// sleeps all the same.
+    async fn see_to_ticks(&self) {
         loop {
-            self.shared.insist.notified().await;
+            self.shared.wants_tick.notified().await;
             let mut pause = FIRST_PAUSE;
-            while pause < SLEEP_OF_BROKERS {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    // Another wake, which does not inherit how long the one before was not heard.
-                    () = self.shared.insist.notified() => {
-                        pause = FIRST_PAUSE;
-                        continue;
-                    }
-                }
-                if !self.shared.unheard.load(Ordering::Acquire) {
-                    break;
-                }
+            while pause < SLEEP_OF_BROKERS && self.shared.unheard.load(Ordering::Acquire) {
                 (self.wake)();
-                pause *= 2;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause *= 2,
+                    // Another wake, which does not inherit how long the one before was not heard.
+                    () = self.shared.wants_tick.notified() => pause = FIRST_PAUSE,
+                }
             }
         }
     }
@@ -304,7 +287,7 @@ impl Follower {
         *lock(&self.shared.consequences) = consequences;
         if any {
             self.shared.has_consequences.store(true, Ordering::Release);
-            self.wake_broker();
+            self.shared.want_tick();
         }
     }
 }
