@@ -347,6 +347,9 @@ impl Plugin {
         let connection = Connection { mark: client.mark(), client_id, user_name };
         let refused = Refused { action: "connect", ..Refused::by(Reason::UnknownIdentity) };
         let _ = self.admit(Some(desk), client, &connection, self.live.snapshot(), refused);
+        if !desk.kicks.borrow().awaits(client_id) {
+            desk.sessions.borrow_mut().stays(&connection);
+        }
     }
 
     /// Whether a client may do what it wants to.

@@ -69,7 +69,7 @@ impl Plugin {
             if desk.kicks.borrow().waiting() >= ENOUGH {
                 break;
             }
-            if !self.look_at_some(left, desk, &snapshot, (start, !broker.tells_of_connections())) {
+            if !self.look_at_some(left, desk, &snapshot, (start, broker.tells_of_connections())) {
                 if let Some(left) = aftermath.left.take() {
                     self.live.give_back(left);
                 }
@@ -101,8 +101,9 @@ impl Plugin {
         false
     }
 
-    /// Looks at some of those whom a change may concern. Whether there were any left.
-    fn look_at_some(&self, left: &mut Left, desk: &Desk, snapshot: &Snapshot, (now, repeat): (Instant, bool)) -> bool {
+    /// Looks at some of those whom a change may concern, at those first whose sessions are known; `tells` is whether the
+    /// broker tells of connections. Whether there were any left.
+    fn look_at_some(&self, left: &mut Left, desk: &Desk, snapshot: &Snapshot, (now, tells): (Instant, bool)) -> bool {
         let mut any = false;
         let of = |client_ids: Vec<Box<str>>| client_ids.iter().for_each(|id| self.look_at(desk, snapshot, id));
         for device in left.devices.by_ref().take(AT_ONCE) {
@@ -116,10 +117,14 @@ impl Plugin {
             let client_ids = desk.sessions.borrow().with_certificate(&certificate).map(Into::into).collect();
             of(client_ids);
         }
+        // For each user name the broker looks at all its clients.
+        if any || (tells && desk.sessions.borrow().are_all()) {
+            return any;
+        }
         for (user_name, reason) in left.user_names.by_ref().take(AT_ONCE) {
             any = true;
             let cause = Cause { reason, keeps_subscriptions: keeps_subscriptions(reason) };
-            desk.kicks.borrow_mut().user_name(user_name, cause, now, repeat);
+            desk.kicks.borrow_mut().user_name(user_name, cause, now, !tells);
         }
         any
     }

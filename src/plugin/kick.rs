@@ -74,6 +74,12 @@ impl Kicks {
         }
     }
 
+    /// Whether the session with this client id is to be thrown off.
+    #[must_use]
+    pub fn awaits(&self, client_id: &str) -> bool {
+        self.causes.contains_key(client_id)
+    }
+
     /// This client is gone by itself.
     pub fn forget(&mut self, client_id: &str) {
         self.causes.remove(client_id);

@@ -154,9 +154,23 @@ pub struct Sessions {
     handshakes: Pieces<(ConnectionMark, Box<str>)>,
     /// The connection that ended last. Its will is asked about afterwards, which must not bring it back.
     ended_last: Option<ConnectionMark>,
+    /// Whether somebody may be here who is not among them.
+    others: bool,
 }
 
 impl Sessions {
+    /// This connection was made, and nobody is about to end it.
+    pub fn stays(&mut self, connection: &Connection<'_>) {
+        self.others |= self.find(connection).is_none();
+    }
+
+    /// Whether everybody who [stays](Self::stays) is among them, and always was: nothing tells when one has gone of whom
+    /// nothing is remembered.
+    #[must_use]
+    pub fn are_all(&self) -> bool {
+        !self.others
+    }
+
     /// The session of this connection.
     #[must_use]
     pub fn find(&self, connection: &Connection<'_>) -> Option<&Session> {

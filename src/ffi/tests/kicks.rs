@@ -82,6 +82,35 @@ fn on_2_1_a_stranger_is_thrown_off_when_it_has_connected() {
 }
 
 #[test]
+fn on_2_1_nobody_is_looked_for_by_user_name_while_everybody_is_remembered() {
+    let plugin = Plugin::start(&[]);
+    let mut known = certificate_client("cert-1-a");
+    about(&mut known, sys::WARDEN_EVT_CONNECT);
+    let mut stranger =
+        FakeClient { certificate: Some(certificate("/CN=stranger")), ..FakeClient::new(b"s", b"stranger") };
+    // Whoever is thrown off by the client id need not be remembered.
+    about(&mut stranger, sys::WARDEN_EVT_CONNECT);
+    plugin.sql("UPDATE devices SET status = 'revoked' WHERE name = 'cert-1'");
+    tick_until("thrown off", || kicked().contains(&"id cert-1-a".to_owned()));
+    let mut other = psk_client("psk-1-a");
+    about(&mut other, sys::WARDEN_EVT_CONNECT);
+    plugin.sql("UPDATE devices SET status = 'revoked' WHERE name = 'psk-1'");
+    tick_until("the next change seen to", || kicked().contains(&"id psk-1-a".to_owned()));
+    assert_eq!(kicked(), ["id s", "id cert-1-a", "id psk-1-a"]);
+}
+
+#[test]
+fn on_2_1_who_is_not_remembered_is_thrown_off_by_the_user_name() {
+    let plugin = Plugin::start(&[]);
+    // Nothing shows how it proved that it is psk-1.
+    let mut client = FakeClient::new(b"psk-1-a", b"psk-1");
+    about(&mut client, sys::WARDEN_EVT_CONNECT);
+    plugin.sql("UPDATE devices SET status = 'revoked' WHERE name = 'psk-1'");
+    tick_until("thrown off", || kicked().contains(&"user psk-1".to_owned()));
+    assert_eq!(kicked(), ["user psk-1"]);
+}
+
+#[test]
 fn one_revoked_credential_ends_its_sessions_and_not_those_of_the_other() {
     let plugin = Plugin::start(&[]);
     plugin.sql("INSERT INTO credentials (device_id, kind, identity) VALUES (2, 'x509_cn', 'psk-1')");
