@@ -61,7 +61,7 @@ use storm::{AT_ONCE, DEVICES, Storm, Times, Way};
 
 /// Each round has all of the controls in turn.
 const ROUNDS: usize = 5;
-const STORMS: usize = 3;
+const STORMS: usize = 7;
 /// What starts later than this is not told to reload: it would read its files again while everybody waits.
 const SLOW: Duration = Duration::from_secs(5);
 

@@ -1,8 +1,9 @@
 //! Who is to be thrown off the broker at the next ticks.
 //!
-//! Nobody is thrown off inside another callback. By client id where it is known; by user name where the broker has not
-//! shown us a session yet, and then again for as long as a connection that has finished its TLS handshake may take to
-//! send CONNECT: on a certificate listener its user name is set only then (seen on every broker without CONNECT event).
+//! Nobody is thrown off inside another callback. By client id where it is known; by user name where there may be a
+//! session that the broker has not shown us, and then again for as long as a connection that has finished its TLS
+//! handshake may take to send CONNECT: on a certificate listener its user name is set only then (seen on every broker
+//! without CONNECT event).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
