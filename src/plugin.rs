@@ -342,13 +342,15 @@ impl Plugin {
 
     /// A client has connected (2.1 tells so). One that the broker named by itself was asked about by nobody yet.
     pub fn connected(&self, desk: &Desk, client: &impl Client) {
-        let (Some(client_id), Some(user_name)) = (client.client_id(), client.user_name()) else { return };
+        let Some(user_name) = client.user_name() else { return };
+        let Some(client_id) = client.client_id() else { return desk.sessions.borrow_mut().lack_one() };
         // The tick throws off whoever is refused.
         let connection = Connection { mark: client.mark(), client_id, user_name };
         let refused = Refused { action: "connect", ..Refused::by(Reason::UnknownIdentity) };
         let _ = self.admit(Some(desk), client, &connection, self.live.snapshot(), refused);
-        if !desk.kicks.borrow().awaits(client_id) {
-            desk.sessions.borrow_mut().stays(&connection);
+        let mut sessions = desk.sessions.borrow_mut();
+        if sessions.find(&connection).is_none() && !desk.kicks.borrow().awaits(client_id) {
+            sessions.lack_one();
         }
     }
 

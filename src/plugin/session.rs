@@ -159,13 +159,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// This connection was made, and nobody is about to end it.
-    pub fn stays(&mut self, connection: &Connection<'_>) {
-        self.others |= self.find(connection).is_none();
+    /// Somebody has connected who is not among them, and nobody is about to end that connection.
+    pub fn lack_one(&mut self) {
+        self.others = true;
     }
 
-    /// Whether everybody who [stays](Self::stays) is among them, and always was: nothing tells when one has gone of whom
-    /// nothing is remembered.
+    /// Whether they never [lacked](Self::lack_one) anybody: nothing tells when one has gone of whom nothing is remembered.
     #[must_use]
     pub fn are_all(&self) -> bool {
         !self.others

@@ -101,13 +101,19 @@ fn on_2_1_nobody_is_looked_for_by_user_name_while_everybody_is_remembered() {
 
 #[test]
 fn on_2_1_who_is_not_remembered_is_thrown_off_by_the_user_name() {
-    let plugin = Plugin::start(&[]);
-    // Nothing shows how it proved that it is psk-1.
-    let mut client = FakeClient::new(b"psk-1-a", b"psk-1");
-    about(&mut client, sys::WARDEN_EVT_CONNECT);
-    plugin.sql("UPDATE devices SET status = 'revoked' WHERE name = 'psk-1'");
-    tick_until("thrown off", || kicked().contains(&"user psk-1".to_owned()));
-    assert_eq!(kicked(), ["user psk-1"]);
+    // Nothing shows how the first proved that it is psk-1, and the second has no client id to be known by.
+    for client_id in [&b"psk-1-a"[..], b"\xff"] {
+        std::thread::spawn(move || {
+            let plugin = Plugin::start(&[]);
+            let mut client = FakeClient::new(client_id, b"psk-1");
+            about(&mut client, sys::WARDEN_EVT_CONNECT);
+            plugin.sql("UPDATE devices SET status = 'revoked' WHERE name = 'psk-1'");
+            tick_until("thrown off", || kicked().contains(&"user psk-1".to_owned()));
+            assert_eq!(kicked(), ["user psk-1"]);
+        })
+        .join()
+        .unwrap();
+    }
 }
 
 #[test]
