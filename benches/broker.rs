@@ -241,9 +241,7 @@ fn come_at_once(broker: &Broker, logins: &[Login]) -> (Duration, usize, Vec<Dura
                     start.wait();
                     let mut refused = 0;
                     loop {
-                        if let Ok(stream) =
-                            shake_hands(broker.port(Listen::Certificates), || Ssl::new(context).unwrap())
-                        {
+                        if let Ok(stream) = shake_hands(broker.port(Listen::Certificates), Ssl::new(context).unwrap()) {
                             let mut client = Client::over(stream);
                             if client.connect_on(&Connect::v311(client_id.as_str())).is_ok_and(|code| code == 0) {
                                 return (client, refused);

@@ -217,8 +217,7 @@ impl Device {
 
     /// Handshake, CONNECT, PUBLISH, DISCONNECT; whether the session was resumed.
     fn connect(&self, broker: &Broker, resume: bool) -> bool {
-        let ssl = || self.memory.ssl(resume);
-        let mut stream = shake_hands(broker.port(Listen::Certificates), ssl).unwrap();
+        let mut stream = shake_hands(broker.port(Listen::Certificates), self.memory.ssl(resume)).unwrap();
         stream.write_all(&Connect::v311(self.name.as_str()).encode()).unwrap();
         let mut connack = [0; 4];
         stream.read_exact(&mut connack).unwrap();

@@ -167,7 +167,7 @@ impl Door {
         };
         let (mut client, connect) = match &self.tls {
             None => (Client::over(dial(port).ok()?), connect.user(self.name.as_str(), PASSWORD)),
-            Some(tls) => (Client::over(shake_hands(port, || Ssl::new(tls).unwrap()).ok()?), connect),
+            Some(tls) => (Client::over(shake_hands(port, Ssl::new(tls).unwrap()).ok()?), connect),
         };
         (client.connect_on(&connect).ok()? == 0).then_some(client)
     }

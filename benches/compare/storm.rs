@@ -111,7 +111,7 @@ impl Comer {
         if way == Way::Psk {
             return self.psk.enter(broker, &self.client_id).expect("it is let in");
         }
-        let ssl = || self.memory.ssl(way == Way::Resumed);
+        let ssl = self.memory.ssl(way == Way::Resumed);
         let stream = shake_hands(broker.port(Listen::Certificates), ssl).expect("it is let in");
         assert_eq!(stream.ssl().version2(), Some(SslVersion::TLS1_3));
         assert_eq!(stream.ssl().session_reused(), way == Way::Resumed, "{}", self.client_id);

@@ -50,7 +50,7 @@ impl Client {
     /// The TLS handshake and nothing else: with a certificate on the listener for certificates, with a key on the other.
     pub(crate) fn handshake(broker: &Broker, login: &Login, tls: TlsVersion) -> Result<Self, End> {
         let context = wire::context(login, tls);
-        Ok(Self::over(wire::shake_hands(broker.port(login.listen()), || Ssl::new(&context).unwrap())?))
+        Ok(Self::over(wire::shake_hands(broker.port(login.listen()), Ssl::new(&context).unwrap())?))
     }
 
     /// A connection on which nobody has said anything yet.
@@ -114,7 +114,6 @@ impl Client {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     return Err(End::Silent);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(End::Closed),
             }
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 
 use super::{Client, End, PATIENCE, Packet};
 
@@ -70,7 +71,11 @@ impl Crowd {
 
     fn readable(&self, timeout: Timespec) -> Vec<usize> {
         let mut events = Vec::with_capacity(MOST_AT_ONCE);
-        epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)).unwrap();
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            // Whoever waits like this is interrupted when the machine is put to sleep for a moment, and asks again.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => panic!("waiting for a crowd: {error}"),
+        }
         events.iter().map(|event| usize::try_from(event.data.u64()).unwrap()).collect()
     }
 

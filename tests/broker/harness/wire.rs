@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
-use openssl::ssl::{HandshakeError, Ssl, SslContext, SslFiletype, SslMethod, SslStream, SslVerifyMode, SslVersion};
+use openssl::ssl::{Ssl, SslContext, SslFiletype, SslMethod, SslStream, SslVerifyMode, SslVersion};
 
 use super::{End, Login, PATIENCE, TlsVersion};
 
@@ -16,17 +16,47 @@ pub(crate) trait Wire: Read + Write + Debug + Send {
     fn end(&mut self);
 }
 
-impl Wire for TcpStream {
+/// A TCP connection that an interruption does not disturb: where a socket has a timeout, the kernel ends a call with one
+/// whenever the machine is put to sleep for a moment (signal(7)), and OpenSSL would take that for the end.
+#[derive(Debug)]
+pub(crate) struct Tcp(TcpStream);
+
+impl Read for Tcp {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| self.0.read(buffer))
+    }
+}
+
+impl Write for Tcp {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| self.0.write(buffer))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+impl Wire for Tcp {
     fn socket(&self) -> &TcpStream {
-        self
+        &self.0
     }
 
     fn end(&mut self) {}
 }
 
-impl Wire for SslStream<TcpStream> {
+impl Wire for SslStream<Tcp> {
     fn socket(&self) -> &TcpStream {
-        self.get_ref()
+        &self.get_ref().0
     }
 
     fn end(&mut self) {
@@ -35,27 +65,17 @@ impl Wire for SslStream<TcpStream> {
 }
 
 /// A connection to this port of a broker.
-pub(crate) fn dial(port: u16) -> Result<TcpStream, End> {
+pub(crate) fn dial(port: u16) -> Result<Tcp, End> {
     let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|_| End::Closed)?;
     socket.set_nodelay(true).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
-    Ok(socket)
+    Ok(Tcp(socket))
 }
 
 /// A connection to this port on which TLS has shaken hands.
-pub(crate) fn shake_hands(port: u16, ssl: impl Fn() -> Ssl) -> Result<SslStream<TcpStream>, End> {
-    loop {
-        let error = match ssl().connect(dial(port)?) {
-            Ok(stream) => return Ok(stream),
-            Err(HandshakeError::Failure(stream)) => stream.into_error(),
-            Err(error) => return Err(End::Handshake(error.to_string())),
-        };
-        // A socket with a timeout is interrupted when the machine is put to sleep for a moment.
-        if error.io_error().is_none_or(|error| error.kind() != io::ErrorKind::Interrupted) {
-            return Err(End::Handshake(error.to_string()));
-        }
-    }
+pub(crate) fn shake_hands(port: u16, ssl: Ssl) -> Result<SslStream<Tcp>, End> {
+    ssl.connect(dial(port)?).map_err(|error| End::Handshake(error.to_string()))
 }
 
 /// What a client shows and believes.
