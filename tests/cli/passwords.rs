@@ -1,5 +1,9 @@
 //! Passwords: never on a command line, hashed, and never shown again.
 
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::Warden;
 
 const PASSWORD: &str = "correct horse battery";
@@ -96,27 +100,47 @@ fn without_a_terminal_a_password_is_not_waited_for() {
     }
 }
 
+/// Returns when this terminal shows no more what is typed.
+fn wait_for_no_echo(terminal: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let stty = Command::new("stty").args(["-a", "-F", terminal]).output().expect("`stty` of coreutils is needed");
+        assert!(stty.status.success(), "{}", String::from_utf8_lossy(&stty.stderr));
+        if String::from_utf8(stty.stdout).unwrap().split_whitespace().any(|word| word == "-echo") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{terminal} shows what is typed");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
 /// On a terminal of its own, which `script` makes.
 #[test]
 fn on_a_terminal_it_is_asked_for_twice_and_not_echoed() {
     let warden = Warden::fleet();
     let typed = |first: &str, second: &str| {
         let program = env!("CARGO_BIN_EXE_warden");
-        let command =
-            format!("{program} credential add device-001 password --database {}", warden.path("warden.db").display());
-        let mut script = std::process::Command::new("script");
-        script.args(["-qec", &command, "/dev/null"]).stdin(std::process::Stdio::piped());
-        let mut child = script.stdout(std::process::Stdio::piped()).spawn().expect("`script` of util-linux is needed");
+        let database = warden.path("warden.db");
+        let command = format!("tty; {program} credential add device-001 password --database {}", database.display());
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::piped());
+        let mut child = script.stdout(Stdio::piped()).spawn().expect("`script` of util-linux is needed");
         let mut stdin = child.stdin.take().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut seen = String::new();
-        for (prompt, answer) in [("password: ", first), ("once more: ", second)] {
+        let mut see = |until: &str| {
             let mut byte = [0];
-            while !seen.ends_with(prompt) && std::io::Read::read(&mut stdout, &mut byte).unwrap() == 1 {
+            while !seen.ends_with(until) && std::io::Read::read(&mut stdout, &mut byte).unwrap() == 1 {
                 seen.push(byte[0].into());
             }
-            assert!(seen.ends_with(prompt), "{seen}");
-            // The prompt comes when the terminal echoes no more.
+            assert!(seen.ends_with(until), "{seen}");
+            seen.clone()
+        };
+        let terminal = see("\n").trim().to_owned();
+        for (prompt, answer) in [("password: ", first), ("once more: ", second)] {
+            see(prompt);
+            // The prompt comes a moment before.
+            wait_for_no_echo(&terminal);
             std::io::Write::write_all(&mut stdin, format!("{answer}\n").as_bytes()).unwrap();
         }
         std::io::Read::read_to_string(&mut stdout, &mut seen).unwrap();
@@ -138,7 +162,7 @@ fn the_cost_comes_from_the_configuration() {
     let database = warden.path("warden.db");
     std::fs::write(&file, format!("database = \"{}\"\npassword_cost = \"m=8,t=1,p=1\"", database.display())).unwrap();
     let mut command = warden.command(&["credential", "add", "device-001", "password", "--stdin", "--config"]);
-    command.arg(&file).env_remove("WARDEN_DATABASE").stdin(std::process::Stdio::piped());
+    command.arg(&file).env_remove("WARDEN_DATABASE").stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), PASSWORD.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
