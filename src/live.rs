@@ -4,6 +4,7 @@
 //! connected is listed here; it cannot kick anyone.
 
 pub mod cache;
+mod consequences;
 mod follow;
 pub mod heartbeat;
 pub mod lists;
@@ -14,7 +15,6 @@ mod step;
 pub mod upgrades;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,32 +28,20 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::database::Database;
 use crate::ffi::clock;
 use crate::policy::certificate::CertificateId;
-use crate::policy::decision::Reason;
-use crate::policy::device::{DeviceId, UnixSeconds};
+use crate::policy::device::UnixSeconds;
 use crate::policy::revocation::{List, Revocations, Standing};
 use crate::policy::snapshot::Snapshot;
 use crate::store::feed::Stillness;
 
 use cache::{Keeper, Shelf};
+use consequences::Untaken;
+pub use consequences::{Consequences, NotYet};
 use follow::{Door, Follower, Trouble};
 use heartbeat::{Heartbeat, Progress};
 use outage::Report;
 use responders::{Responders, Shown};
 use start::{First, first};
 pub use start::{Sources, Staleness, StartError, WithoutDatabase};
-
-/// What the new versions mean for those who are connected.
-///
-/// Both tables are sets, so that they stay as small as the fleet however long nobody fetches them.
-#[derive(Debug, Default)]
-pub struct Consequences {
-    /// The devices whose sessions have to be asked about once more.
-    pub changed: HashSet<DeviceId>,
-    /// The user names under which nobody may be here any more, and why.
-    pub leaving: HashMap<Box<str>, Reason>,
-    /// The certificates that are revoked now and were not before.
-    pub revoked: HashSet<CertificateId>,
-}
 
 /// What is found out elsewhere than in the database.
 #[derive(Debug)]
@@ -91,8 +79,7 @@ pub struct Live {
 #[derive(Debug)]
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
-    consequences: Mutex<Consequences>,
-    has_consequences: AtomicBool,
+    consequences: Untaken,
     spent: Mutex<Vec<Spent>>,
     /// Whether the broker's thread is to tick and has not since.
     unheard: AtomicBool,
@@ -163,8 +150,7 @@ impl Live {
         };
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::new(first.snapshot),
-            consequences: Mutex::new(Consequences::default()),
-            has_consequences: AtomicBool::new(false),
+            consequences: Untaken::default(),
             spent: Mutex::default(),
             unheard: AtomicBool::new(false),
             wants_tick: Notify::new(),
@@ -302,12 +288,10 @@ impl Live {
         self.shared.unheard.swap(false, Ordering::AcqRel);
     }
 
-    /// What the versions since the last call mean for those who are connected.
-    #[must_use]
-    pub fn take_consequences(&self) -> Option<Consequences> {
-        // Nearly every tick finds nothing, and takes no lock to see it.
-        let any = self.shared.has_consequences.swap(false, Ordering::AcqRel);
-        any.then(|| std::mem::take(&mut *lock(&self.shared.consequences)))
+    /// What the versions since the last call mean for those who are connected. To be asked before [`Self::snapshot`], which
+    /// then is the version that they follow from, or a newer one.
+    pub fn take_consequences(&self) -> Result<Option<Consequences>, NotYet> {
+        self.shared.consequences.take()
     }
 
     /// The checkpoint (see [`crate::store::broker`]) up to which every change is in place. To be asked before

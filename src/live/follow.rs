@@ -278,15 +278,12 @@ impl Follower {
         leaving: impl IntoIterator<Item = Leaving>,
         revoked: impl IntoIterator<Item = CertificateId>,
     ) {
-        // They may be very many: the broker's thread, which comes for them, does not wait while they are put together.
-        let mut consequences = std::mem::take(&mut *lock(&self.shared.consequences));
-        consequences.changed.extend(changed);
-        consequences.leaving.extend(leaving.into_iter().map(|one| (one.user_name, one.reason)));
-        consequences.revoked.extend(revoked);
-        let any = !(consequences.changed.is_empty() && consequences.revoked.is_empty());
-        *lock(&self.shared.consequences) = consequences;
+        let any = self.shared.consequences.add(|all| {
+            all.changed.extend(changed);
+            all.leaving.extend(leaving.into_iter().map(|one| (one.user_name, one.reason)));
+            all.revoked.extend(revoked);
+        });
         if any {
-            self.shared.has_consequences.store(true, Ordering::Release);
             self.shared.want_tick();
         }
     }

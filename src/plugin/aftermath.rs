@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::admission::upgraded_hash;
 use super::kick::{Cause, Kick};
 use super::{Broker, Desk, Kicking, Plugin};
-use crate::live::{Consequences, unix_now};
+use crate::live::{Consequences, NotYet, unix_now};
 use crate::policy::certificate::CertificateId;
 use crate::policy::decision::Reason;
 use crate::policy::device::{DeviceId, UnixSeconds};
@@ -57,14 +57,19 @@ impl Plugin {
     /// Throws off whom the policy no longer lets be here, as far as there is time for it on this tick, which has begun at
     /// `start`.
     pub(super) fn see_to_changes(&self, desk: &Desk, broker: &impl Broker, start: Instant) {
-        let snapshot = self.live.snapshot();
-        let seen_all_ends = self.look_at_expired(desk, &snapshot, start);
         let mut aftermath = desk.aftermath.borrow_mut();
+        let mut has_all = true;
         if aftermath.left.is_none() {
             // Asked before the consequences, which then have what follows from it.
-            aftermath.placed = self.live.placed();
-            aftermath.left = self.live.take_consequences().map(Left::from);
+            let placed = self.live.placed();
+            match self.live.take_consequences() {
+                Ok(all) => (aftermath.placed, aftermath.left) = (placed, all.map(Left::from)),
+                Err(NotYet) => has_all = false,
+            }
         }
+        // Behind the consequences: whoever has to leave by them might stay by the version before.
+        let snapshot = self.live.snapshot();
+        let seen_all_ends = self.look_at_expired(desk, &snapshot, start);
         while let Some(left) = &mut aftermath.left {
             if desk.kicks.borrow().waiting() >= ENOUGH {
                 break;
@@ -77,7 +82,7 @@ impl Plugin {
                 break;
             }
         }
-        let (looked_at_all, placed) = (aftermath.left.is_none(), aftermath.placed);
+        let (looked_at_all, placed) = (has_all && aftermath.left.is_none(), aftermath.placed);
         drop(aftermath);
         let none_is_due = self.throw_off(desk, broker, start);
         if looked_at_all && none_is_due {

@@ -117,6 +117,28 @@ fn on_2_1_who_is_not_remembered_is_thrown_off_by_the_user_name() {
 }
 
 #[test]
+fn on_2_1_whoever_is_revoked_in_the_middle_of_a_tick_is_thrown_off() {
+    let plugin = Plugin::start(&[("poll_interval", "10ms")]);
+    let database = plugin.database();
+    let mut client = psk_client("psk-1-a");
+    for round in 1..=100 {
+        about(&mut client, sys::WARDEN_EVT_CONNECT);
+        std::thread::scope(|scope| {
+            scope.spawn(|| sql(&database, "UPDATE devices SET status = 'revoked' WHERE name = 'psk-1'"));
+            let deadline = Instant::now() + Duration::from_secs(10);
+            // One tick after the other, so that the change comes during one.
+            while kicked().len() < round {
+                tick();
+                assert!(Instant::now() < deadline, "not thrown off in round {round}");
+            }
+        });
+        about(&mut client, sys::MOSQ_EVT_DISCONNECT);
+        plugin.sql("UPDATE devices SET status = 'active' WHERE name = 'psk-1'");
+        tick_until("it may come again", || psk_key(&mut client, b"psk-1", 1024).0 == ALLOWED);
+    }
+}
+
+#[test]
 fn one_revoked_credential_ends_its_sessions_and_not_those_of_the_other() {
     let plugin = Plugin::start(&[]);
     plugin.sql("INSERT INTO credentials (device_id, kind, identity) VALUES (2, 'x509_cn', 'psk-1')");
