@@ -1,6 +1,7 @@
 //! The Mosquitto versions to run on: those that `tests/brokers.sh` has put under `target/brokers`.
 
 use std::any::Any;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, thread};
@@ -50,7 +51,8 @@ impl Mosquitto {
     }
 }
 
-/// Runs the test on each Mosquitto at the same time, and says on which of them it failed.
+/// Runs the test on each Mosquitto at the same time, and says on which of them it failed: at once, because all that tests
+/// print is kept until the last of them is over.
 pub(crate) fn on_every_broker(test: impl Fn(&Mosquitto) + Sync) {
     let failures: Vec<String> = thread::scope(|scope| {
         let threads: Vec<_> = installed()
@@ -66,7 +68,11 @@ pub(crate) fn on_every_broker(test: impl Fn(&Mosquitto) + Sync) {
             .filter_map(|(name, thread)| thread.join().err().map(|panic| format!("on {name}: {}", message(&*panic))))
             .collect()
     });
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if !failures.is_empty() {
+        let failures = failures.join("\n");
+        let _ = writeln!(io::stderr(), "{}: {failures}", thread::current().name().unwrap_or_default());
+        panic!("{failures}");
+    }
 }
 
 /// The brokers that there are.
